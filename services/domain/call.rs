@@ -1,0 +1,154 @@
+//! What a client service asks the leader, and what it is answered.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use super::{Incarnation, Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer};
+
+/// One question to the leader. Asking again is always safe: submits are idempotent by id, cancels by nature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    Submit {
+        task_id: TaskId,
+        spec: Arc<TaskSpec>,
+        traceparent: Option<Arc<str>>,
+        /// From its arrival at the leader; later it is not accepted any more.
+        time_left: Duration,
+    },
+    Cancel {
+        task_id: TaskId,
+    },
+    Get {
+        task_id: TaskId,
+    },
+    List(ListQuery),
+    /// From now on this link is told every change of these tasks.
+    Watch {
+        task_ids: Vec<TaskId>,
+    },
+    /// From now on this link is told every change that concerns the filter.
+    WatchFilter {
+        filter_id: u64,
+        filter: TaskFilter,
+    },
+    Cluster,
+    Workers,
+}
+
+/// One page of a listing, in the order of ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    pub filter: TaskFilter,
+    /// 1 to [`ListQuery::MAX_PAGE`].
+    pub page_size: u32,
+    pub after: Option<TaskId>,
+    /// Only tasks with a higher revision.
+    pub after_revision: Revision,
+}
+
+impl ListQuery {
+    pub const DEFAULT_PAGE: u32 = 100;
+    pub const MAX_PAGE: u32 = 1_000;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Of a submit, a cancel, a get.
+    Task(Task),
+    /// Of a list, a watch.
+    Page(Page),
+    Cluster(ClusterView),
+    Workers(Vec<WorkerView>),
+    Refused(Refusal),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    pub tasks: Vec<Task>,
+    /// Set: there is more after this id.
+    pub next_after: Option<TaskId>,
+    /// Of a watch: ids that are unknown.
+    pub missing: Vec<TaskId>,
+}
+
+/// Why the leader did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no such task")]
+    TaskNotFound,
+    #[error("a task with this id and another spec exists")]
+    TaskExists,
+    #[error("the stored record of this id cannot be read")]
+    CorruptRecord,
+    #[error("the task has already ended")]
+    TaskEnded,
+    #[error("the cluster's budget of {0} is used up")]
+    BudgetExhausted(Budget),
+    #[error("the submit's time was over before the leader got to it; it was not accepted")]
+    DeadlineExceeded,
+    #[error("too many watches on one link")]
+    TooManyWatches,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    Tasks,
+    Bytes,
+}
+
+impl std::fmt::Display for Budget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tasks => "tasks",
+            Self::Bytes => "bytes",
+        })
+    }
+}
+
+/// A change that watchers can see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskEvent {
+    pub task: Task,
+    /// The state before; the same as the task's own for a new task.
+    pub previous_state: TaskState,
+}
+
+/// The cluster in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterView {
+    /// host:port of the leader's links.
+    pub address: String,
+    pub term: Term,
+    pub lead_time: Wall,
+    /// Of the leader's program.
+    pub version: String,
+    pub workers: u32,
+    pub slots: u32,
+    pub busy_slots: u32,
+    pub standbys: u32,
+    pub corrupt_records: u64,
+    /// Every state is there.
+    pub tasks: BTreeMap<TaskState, u64>,
+}
+
+/// One worker, as the leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerView {
+    pub worker_id: WorkerId,
+    pub incarnation: Incarnation,
+    pub state: WorkerState,
+    pub busy_slots: u32,
+    /// None: not linked since the leader took over.
+    pub offer: Option<WorkerOffer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkerState {
+    /// Linked and registered: gets tasks.
+    Ready,
+    /// Linked, but not a member of the store: gets nothing new.
+    Unregistered,
+    /// Stopping gracefully: gets nothing new.
+    Draining,
+    /// Without a link: its attempts go elsewhere when the reconnect grace has passed.
+    Disconnected,
+}

@@ -1,0 +1,102 @@
+//! Facts that the leader makes durable, and what a new leader finds.
+
+use std::sync::Arc;
+
+use super::{Fence, Incarnation, Outcome, Revision, TaskId, TaskSpec, Wall, WorkerId};
+
+/// A task as it was accepted; written once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    pub task_id: TaskId,
+    pub spec: Arc<TaskSpec>,
+    pub create_time: Wall,
+    pub revision: Revision,
+    /// W3C trace context of the submit.
+    pub traceparent: Option<Arc<str>>,
+}
+
+/// What became of a task: that its attempts so far are used up (no outcome: it is pending again), or its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Attempts used so far.
+    pub attempt: u32,
+    pub revision: Revision,
+    pub worker_deaths: u32,
+    /// Of the last attempt.
+    pub worker: Option<WorkerId>,
+    pub fence: Fence,
+    /// None: pending again.
+    pub outcome: Option<Outcome>,
+    pub start_time: Option<Wall>,
+    /// Set with the outcome.
+    pub end_time: Option<Wall>,
+}
+
+/// An attempt promised to one incarnation of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    pub task_id: TaskId,
+    pub worker: WorkerId,
+    pub attempt: u32,
+    pub incarnation: Incarnation,
+    pub fence: Fence,
+}
+
+/// One decision of the leader. A store makes each wholly durable or not at all, and never a later one without the
+/// earlier.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A new task. Its id is free.
+    Submitted(Submission),
+    /// A pending task's next attempt goes to a worker.
+    Assigned(Assignment),
+    /// The assignment is void, the task is pending again.
+    GivenBack { task_id: TaskId, worker: WorkerId, status: Status },
+    /// The task has ended; its assignment, if `assigned_to` names one, is void.
+    Finished { task_id: TaskId, assigned_to: Option<WorkerId>, status: Status },
+    /// A finished task's retention is over: nothing of it stays.
+    Removed { task_id: TaskId },
+    /// An assignment without its live task, found at recovery, is void.
+    Swept { task_id: TaskId, worker: WorkerId },
+    /// The leader knows nothing of this worker any more, and it has no assignment.
+    WorkerForgotten { worker: WorkerId },
+}
+
+impl Change {
+    /// What a node costs beside its data: path, header and, for a record, the small fields. Roughly, in bytes; for
+    /// keeping a request within the store's limit.
+    const NODE_BYTES: usize = 256;
+
+    /// What this change adds to a request to the store; an upper estimate, in bytes.
+    pub fn bytes(&self) -> usize {
+        let data = match self {
+            Self::Submitted(submission) => {
+                let labels = submission.spec.labels.iter();
+                submission.spec.payload.len() + labels.map(|(key, value)| key.len() + value.len() + 8).sum::<usize>()
+            }
+            Self::Finished { status, .. } => status.outcome.as_ref().map_or(0, Outcome::bytes),
+            _ => 0,
+        };
+        2 * Self::NODE_BYTES + data
+    }
+}
+
+/// One task that a store holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedTask {
+    pub submission: Submission,
+    pub status: Option<Status>,
+}
+
+/// Everything that a store holds, as a new leader reads it.
+#[derive(Debug, Clone, Default)]
+pub struct Loaded {
+    /// In no particular order.
+    pub tasks: Vec<LoadedTask>,
+    /// In no particular order; may name tasks that are not there.
+    pub assignments: Vec<Assignment>,
+    /// Ids whose nodes cannot be read: set aside, their names stay occupied. Already logged by the store.
+    pub corrupt: Vec<TaskId>,
+    /// Workers for which the store keeps a place for assignments, even if empty.
+    pub workers: Vec<WorkerId>,
+}

@@ -1,0 +1,136 @@
+//! Workers: what they say of themselves, what they report, what they are told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use super::{Failure, Fence, Incarnation, Kind, QueueName, TaskId, TaskSpec, Term, Wall, WorkerId};
+
+/// One try at running a task.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId {
+    pub task_id: TaskId,
+    /// From 1.
+    pub attempt: u32,
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.task_id, self.attempt)
+    }
+}
+
+/// What a worker offers: the same in its hello and in its membership node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerOffer {
+    pub worker_id: WorkerId,
+    pub incarnation: Incarnation,
+    /// host:port where it serves health and metrics.
+    pub address: String,
+    /// Attempts that it runs at once, 1 to [`WorkerOffer::MAX_SLOTS`].
+    pub slots: u32,
+    pub kinds: BTreeSet<Kind>,
+    pub queues: BTreeSet<QueueName>,
+    pub labels: BTreeMap<String, String>,
+    /// Of its program.
+    pub version: String,
+}
+
+impl WorkerOffer {
+    /// The attempts of a lost worker go back in one commit, which has to stay within a request to the store.
+    pub const MAX_SLOTS: u32 = 1_000;
+    /// Kinds times queues is what a freed slot looks through.
+    pub const MAX_KINDS: usize = 64;
+    pub const MAX_QUEUES: usize = 64;
+
+    pub fn serves(&self, spec: &TaskSpec) -> bool {
+        self.kinds.contains(&spec.kind) && self.queues.contains(&spec.queue())
+    }
+}
+
+/// A worker's membership in the store, which lives as long as its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub worker_id: WorkerId,
+    pub incarnation: Incarnation,
+}
+
+/// The first word of a worker on a new link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerHello {
+    pub offer: WorkerOffer,
+    /// Attempts that run.
+    pub running: Vec<RunningAttempt>,
+    /// Reports that nobody acknowledged.
+    pub reports: Vec<Report>,
+    pub draining: bool,
+    /// Highest term that it has been welcomed to.
+    pub term: Term,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningAttempt {
+    pub attempt: AttemptId,
+    pub start_time: Wall,
+}
+
+/// What a worker says of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    Started {
+        attempt: AttemptId,
+        start_time: Wall,
+    },
+    Succeeded {
+        attempt: AttemptId,
+        start_time: Wall,
+        result: Arc<[u8]>,
+    },
+    Failed {
+        attempt: AttemptId,
+        start_time: Wall,
+        failure: Failure,
+    },
+    /// Stopped because the leader cancelled it.
+    Stopped {
+        attempt: AttemptId,
+    },
+    /// Not done, and it will not be: run it elsewhere.
+    GivenBack {
+        attempt: AttemptId,
+    },
+}
+
+impl Report {
+    pub fn attempt(&self) -> &AttemptId {
+        match self {
+            Self::Started { attempt, .. }
+            | Self::Succeeded { attempt, .. }
+            | Self::Failed { attempt, .. }
+            | Self::Stopped { attempt }
+            | Self::GivenBack { attempt } => attempt,
+        }
+    }
+}
+
+/// What a worker is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    Assign {
+        attempt: AttemptId,
+        fence: Fence,
+        spec: Arc<TaskSpec>,
+        traceparent: Option<Arc<str>>,
+    },
+    /// Stop it; its outcome is no longer wanted.
+    Cancel {
+        attempt: AttemptId,
+        reason: &'static str,
+    },
+    /// The report was committed, or is not current: do not repeat it.
+    Acknowledge {
+        attempt: AttemptId,
+    },
+}

@@ -1,0 +1,180 @@
+//! Identifiers, valid by construction.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// Longest id or name, in bytes.
+pub const MAX_ID_BYTES: usize = 63;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    #[error("must not be empty")]
+    Empty,
+    #[error("must be at most {MAX_ID_BYTES} bytes, is {0}")]
+    TooLong(usize),
+    #[error("must match [a-z0-9][a-z0-9._-]*, has {0:?} at byte {1}")]
+    Character(char, usize),
+}
+
+/// The one grammar of every id and name: `[a-z0-9][a-z0-9._-]{0,62}`. It is safe as a znode name, as a file name and in
+/// a URL, and `@` and upper case stay free for Herdsman's own nodes.
+fn check(text: &str) -> Result<(), InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err(InvalidId::TooLong(text.len()));
+    }
+    let allowed =
+        |at: usize, c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || (at > 0 && matches!(c, '.' | '_' | '-'));
+    match text.char_indices().find(|&(at, c)| !allowed(at, c)) {
+        Some((at, c)) => Err(InvalidId::Character(c, at)),
+        None => Ok(()),
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name!(
+    /// Names a task; chosen by the submitter it is the idempotency key.
+    TaskId
+);
+name!(
+    /// The name of the handler that runs a task.
+    Kind
+);
+name!(
+    /// A named line of tasks.
+    QueueName
+);
+name!(
+    /// Names a worker across the lives of its process.
+    WorkerId
+);
+
+impl Default for QueueName {
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+/// One life of a worker's process: a UUID, fresh at each start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub [u8; 16]);
+
+impl fmt::Display for Incarnation {
+    /// The usual form of a UUID.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            if matches!(at, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The number of a leadership; strictly grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Term(pub u64);
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The version of a task as watchers see it: strictly grows, across failovers too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// Changes that one term can number: 2^40 is 35 years of 1,000 changes a second.
+    const COUNTER_BITS: u32 = 40;
+
+    /// The last revision before anything that `term` does.
+    pub fn start_of(term: Term) -> Self {
+        Self(term.0 << Self::COUNTER_BITS)
+    }
+
+    pub fn term(self) -> Term {
+        Term(self.0 >> Self::COUNTER_BITS)
+    }
+
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// The revision at which an attempt was assigned: the token that lets other systems refuse a stale attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Fence(pub u64);
+
+impl From<Revision> for Fence {
+    fn from(revision: Revision) -> Self {
+        Self(revision.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_follow_the_grammar() {
+        for good in ["a", "0", "a.b_c-d", &"x".repeat(63)] {
+            assert!(good.parse::<TaskId>().is_ok(), "{good}");
+        }
+        for bad in ["", "../x", ".a", "-a", "A", "a/b", "a\0", "ä", "a b", &"x".repeat(64)] {
+            assert!(bad.parse::<TaskId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_term_has_the_higher_revisions() {
+        let late_in_one = Revision(Revision::start_of(Term(1)).0 + (1 << 39));
+        assert!(Revision::start_of(Term(2)).next() > late_in_one);
+        assert_eq!(late_in_one.term(), Term(1));
+    }
+}

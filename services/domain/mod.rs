@@ -1,0 +1,23 @@
+//! The rules: what a task is, who may run it, what follows from what.
+//!
+//! The domain knows no clock, no network, no storage and no chance: time comes in with every event, and everything that
+//! is to happen comes out as a value. It imports nothing of Herdsman's other floors.
+
+mod call;
+mod change;
+mod filter;
+mod fleet;
+mod id;
+mod task;
+mod time;
+
+pub use call::{Answer, Budget, Call, ClusterView, ListQuery, Page, Refusal, TaskEvent, WorkerState, WorkerView};
+pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
+pub use filter::TaskFilter;
+pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
+pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};
+pub use task::{
+    Failure, FailureReason, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES,
+    Outcome, Priority, Task, TaskSpec, TaskState,
+};
+pub use time::{Monotonic, Now, Wall};

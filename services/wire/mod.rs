@@ -1,0 +1,66 @@
+//! Where generated types stop: every message from outside becomes a domain value here, or an error that names its
+//! field, and every error becomes a `tonic::Status` here.
+
+mod client_link;
+mod record;
+mod status;
+mod task;
+mod worker_link;
+
+pub use record::{
+    decode_assignment, decode_status, decode_submission, encode_assignment, encode_status, encode_submission,
+};
+pub use task::{
+    Detail, failure_from_proto, failure_to_proto, filter_from_proto, filter_to_proto, spec_from_proto, spec_to_proto,
+    task_from_proto, task_to_proto,
+};
+
+/// The code generated from `proto/`.
+pub mod proto {
+    /// The public contract.
+    #[allow(clippy::all, clippy::pedantic, missing_docs)]
+    pub mod v1 {
+        tonic::include_proto!("herdsman.v1");
+    }
+    /// The links between Herdsman's own services, and the stored records.
+    #[allow(clippy::all, clippy::pedantic, missing_docs)]
+    pub mod internal {
+        /// Package `herdsman.internal.v1`.
+        pub mod v1 {
+            tonic::include_proto!("herdsman.internal.v1");
+        }
+    }
+
+    /// Every .proto file of Herdsman's as an encoded `FileDescriptorSet`.
+    pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("herdsman");
+}
+
+/// A message that is not valid, and the field that makes it so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidField {
+    /// The path of the field in the request, as in the .proto: `spec.labels`.
+    pub field: String,
+    pub problem: String,
+}
+
+impl InvalidField {
+    pub fn new(field: impl Into<String>, problem: impl std::fmt::Display) -> Self {
+        Self { field: field.into(), problem: problem.to_string() }
+    }
+
+    /// The same, seen from the message that contains it.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.field = format!("{parent}.{}", self.field);
+        self
+    }
+}
+
+/// Parses an id or a name.
+pub fn name<T: std::str::FromStr>(field: &str, text: &str) -> Result<T, InvalidField>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| InvalidField::new(field, error))
+}

@@ -1,0 +1,244 @@
+//! Tasks, specs and filters, in and out.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{InvalidField, name, proto::v1};
+use crate::domain::{
+    Failure, FailureReason, Fence, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, Outcome,
+    Priority, Revision, Task, TaskFilter, TaskSpec, TaskState, Wall,
+};
+
+/// Longest key of a label, in bytes.
+const MAX_LABEL_KEY_BYTES: usize = 63;
+
+/// # Errors
+/// Names the first field that is not as the .proto says.
+pub fn spec_from_proto(spec: v1::TaskSpec) -> Result<TaskSpec, InvalidField> {
+    if spec.payload.len() > MAX_PAYLOAD_BYTES {
+        let problem = format!("must be at most {MAX_PAYLOAD_BYTES} bytes, is {}", spec.payload.len());
+        return Err(InvalidField::new("payload", problem));
+    }
+    let priority = spec.priority.map(|value| {
+        u8::try_from(value)
+            .ok()
+            .and_then(Priority::new)
+            .ok_or_else(|| InvalidField::new("priority", format!("must be 0 to {}, is {value}", Priority::HIGHEST)))
+    });
+    Ok(TaskSpec {
+        kind: name("kind", &spec.kind)?,
+        queue: if spec.queue.is_empty() { None } else { Some(name("queue", &spec.queue)?) },
+        payload: Arc::from(spec.payload.as_ref()),
+        labels: labels("labels", spec.labels)?,
+        priority: priority.transpose()?,
+        at_most_once: spec.at_most_once,
+    })
+}
+
+/// Labels of tasks and of workers.
+///
+/// # Errors
+/// Too many, too long, or a key outside its grammar.
+pub(super) fn labels(
+    field: &str,
+    labels: std::collections::HashMap<String, String>,
+) -> Result<BTreeMap<String, String>, InvalidField> {
+    if labels.len() > MAX_LABELS {
+        return Err(InvalidField::new(field, format!("must be at most {MAX_LABELS}, are {}", labels.len())));
+    }
+    for (key, value) in &labels {
+        let first = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let rest = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-".contains(c));
+        if !first || !rest || key.len() > MAX_LABEL_KEY_BYTES {
+            let problem = format!("key {key:?} must match [a-z0-9][a-z0-9._/-]{{0,62}}");
+            return Err(InvalidField::new(field, problem));
+        }
+        if value.len() > MAX_LABEL_VALUE_BYTES {
+            let problem = format!("value of {key:?} must be at most {MAX_LABEL_VALUE_BYTES} bytes, is {}", value.len());
+            return Err(InvalidField::new(field, problem));
+        }
+    }
+    Ok(labels.into_iter().collect())
+}
+
+pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
+    v1::TaskSpec {
+        kind: spec.kind.to_string(),
+        queue: spec.queue.as_ref().map(ToString::to_string).unwrap_or_default(),
+        payload: if with_payload { bytes::Bytes::copy_from_slice(&spec.payload) } else { bytes::Bytes::new() },
+        labels: spec.labels.clone().into_iter().collect(),
+        priority: spec.priority.map(|priority| i32::from(priority.get())),
+        at_most_once: spec.at_most_once,
+    }
+}
+
+/// How much of a task goes out: lists and watches stay small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Neither payload nor result.
+    Summary,
+    /// The result, if there is one.
+    Result,
+    /// Payload and result.
+    Full,
+}
+
+pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
+    let (result, failure) = match &task.outcome {
+        Some(Outcome::Succeeded(result)) if detail != Detail::Summary => (bytes::Bytes::copy_from_slice(result), None),
+        Some(Outcome::Failed(failure)) => (bytes::Bytes::new(), Some(failure_to_proto(failure))),
+        _ => (bytes::Bytes::new(), None),
+    };
+    v1::Task {
+        task_id: task.id.to_string(),
+        spec: Some(spec_to_proto(&task.spec, detail == Detail::Full)),
+        state: state_to_proto(task.state).into(),
+        attempt: i32::try_from(task.attempt).unwrap_or(i32::MAX),
+        worker_id: task.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
+        revision: task.revision.0,
+        fence: task.fence.0,
+        result,
+        failure,
+        create_time: Some(time_to_proto(task.create_time)),
+        start_time: task.start_time.map(time_to_proto),
+        end_time: task.end_time.map(time_to_proto),
+        worker_deaths: i32::try_from(task.worker_deaths).unwrap_or(i32::MAX),
+    }
+}
+
+/// A task that another of our services sent; `incarnation` and `traceparent` do not travel.
+///
+/// # Errors
+/// Names the first field that is not as the .proto says.
+pub fn task_from_proto(task: v1::Task) -> Result<Task, InvalidField> {
+    let state = state_from_proto("state", task.state)?;
+    let outcome = match state {
+        TaskState::Succeeded => Some(Outcome::Succeeded(Arc::from(task.result.as_ref()))),
+        TaskState::Failed => Some(Outcome::Failed(failure_from_proto(task.failure.unwrap_or_default())?)),
+        TaskState::Cancelled => Some(Outcome::Cancelled),
+        TaskState::Pending | TaskState::Assigned | TaskState::Running => None,
+    };
+    let spec = task.spec.ok_or_else(|| InvalidField::new("spec", "must be set"))?;
+    Ok(Task {
+        id: name("task_id", &task.task_id)?,
+        spec: Arc::new(spec_from_proto(spec).map_err(|error| error.within("spec"))?),
+        state,
+        attempt: count("attempt", task.attempt)?,
+        worker: if task.worker_id.is_empty() { None } else { Some(name("worker_id", &task.worker_id)?) },
+        incarnation: None,
+        fence: Fence(task.fence),
+        revision: Revision(task.revision),
+        worker_deaths: count("worker_deaths", task.worker_deaths)?,
+        outcome,
+        traceparent: None,
+        create_time: time_from_proto("create_time", task.create_time)?
+            .ok_or_else(|| InvalidField::new("create_time", "must be set"))?,
+        start_time: time_from_proto("start_time", task.start_time)?,
+        end_time: time_from_proto("end_time", task.end_time)?,
+    })
+}
+
+fn count(field: &str, value: i32) -> Result<u32, InvalidField> {
+    u32::try_from(value).map_err(|_| InvalidField::new(field, format!("must not be negative, is {value}")))
+}
+
+pub fn failure_to_proto(failure: &Failure) -> v1::TaskFailure {
+    let reason = match failure.reason {
+        FailureReason::Handler => v1::FailureReason::Handler,
+        FailureReason::ResultTooLarge => v1::FailureReason::ResultTooLarge,
+        FailureReason::WorkerLost => v1::FailureReason::WorkerLost,
+        FailureReason::Poisoned => v1::FailureReason::Poisoned,
+    };
+    v1::TaskFailure { reason: reason.into(), message: failure.message.to_string(), exit_status: failure.exit_status }
+}
+
+/// # Errors
+/// The reason is unknown, or the message longer than [`MAX_MESSAGE_BYTES`].
+pub fn failure_from_proto(failure: v1::TaskFailure) -> Result<Failure, InvalidField> {
+    let reason = match failure.reason() {
+        v1::FailureReason::Handler => FailureReason::Handler,
+        v1::FailureReason::ResultTooLarge => FailureReason::ResultTooLarge,
+        v1::FailureReason::WorkerLost => FailureReason::WorkerLost,
+        v1::FailureReason::Poisoned => FailureReason::Poisoned,
+        v1::FailureReason::Unspecified => {
+            return Err(InvalidField::new("failure.reason", format!("{} is unknown", failure.reason)));
+        }
+    };
+    if failure.message.len() > MAX_MESSAGE_BYTES {
+        return Err(InvalidField::new("failure.message", format!("must be at most {MAX_MESSAGE_BYTES} bytes")));
+    }
+    Ok(Failure { reason, message: failure.message.into(), exit_status: failure.exit_status })
+}
+
+pub(super) fn state_to_proto(state: TaskState) -> v1::TaskState {
+    match state {
+        TaskState::Pending => v1::TaskState::Pending,
+        TaskState::Assigned => v1::TaskState::Assigned,
+        TaskState::Running => v1::TaskState::Running,
+        TaskState::Succeeded => v1::TaskState::Succeeded,
+        TaskState::Failed => v1::TaskState::Failed,
+        TaskState::Cancelled => v1::TaskState::Cancelled,
+    }
+}
+
+pub(super) fn state_from_proto(field: &str, state: i32) -> Result<TaskState, InvalidField> {
+    match v1::TaskState::try_from(state) {
+        Ok(v1::TaskState::Pending) => Ok(TaskState::Pending),
+        Ok(v1::TaskState::Assigned) => Ok(TaskState::Assigned),
+        Ok(v1::TaskState::Running) => Ok(TaskState::Running),
+        Ok(v1::TaskState::Succeeded) => Ok(TaskState::Succeeded),
+        Ok(v1::TaskState::Failed) => Ok(TaskState::Failed),
+        Ok(v1::TaskState::Cancelled) => Ok(TaskState::Cancelled),
+        Ok(v1::TaskState::Unspecified) | Err(_) => {
+            Err(InvalidField::new(field, format!("{state} is not a state of a task")))
+        }
+    }
+}
+
+pub(super) fn time_to_proto(time: Wall) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: i64::try_from(time.0 / 1_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(time.0 % 1_000).unwrap_or(0) * 1_000_000,
+    }
+}
+
+pub(super) fn time_from_proto(field: &str, time: Option<prost_types::Timestamp>) -> Result<Option<Wall>, InvalidField> {
+    let Some(time) = time else { return Ok(None) };
+    let invalid = || InvalidField::new(field, "is not a time after 1970");
+    let seconds = u64::try_from(time.seconds).map_err(|_| invalid())?;
+    let nanos = u64::try_from(time.nanos).map_err(|_| invalid())?;
+    let millis = seconds.checked_mul(1_000).and_then(|millis| millis.checked_add(nanos / 1_000_000));
+    millis.map(|millis| Some(Wall(millis))).ok_or_else(invalid)
+}
+
+/// # Errors
+/// Names the first field that is not as the .proto says.
+pub fn filter_from_proto(filter: v1::TaskFilter) -> Result<TaskFilter, InvalidField> {
+    fn names<T: std::str::FromStr + Ord>(
+        field: &str,
+        texts: &[String],
+    ) -> Result<std::collections::BTreeSet<T>, InvalidField>
+    where
+        T::Err: std::fmt::Display,
+    {
+        if texts.len() > TaskFilter::MAX_NAMES {
+            let problem = format!("must be at most {}, are {}", TaskFilter::MAX_NAMES, texts.len());
+            return Err(InvalidField::new(field, problem));
+        }
+        texts.iter().map(|text| name(field, text)).collect()
+    }
+    Ok(TaskFilter {
+        queues: names("queues", &filter.queues)?,
+        kinds: names("kinds", &filter.kinds)?,
+        states: filter.states.iter().map(|&state| state_from_proto("states", state)).collect::<Result<_, _>>()?,
+        labels: labels("labels", filter.labels)?,
+    })
+}
+
+pub fn filter_to_proto(filter: &TaskFilter) -> v1::TaskFilter {
+    v1::TaskFilter {
+        queues: filter.queues.iter().map(ToString::to_string).collect(),
+        kinds: filter.kinds.iter().map(ToString::to_string).collect(),
+        states: filter.states.iter().map(|&state| state_to_proto(state).into()).collect(),
+        labels: filter.labels.clone().into_iter().collect(),
+    }
+}

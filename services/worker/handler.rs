@@ -1,0 +1,82 @@
+//! What a team writes: the code that runs a kind of task.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Failure, FailureReason, Fence, Kind, QueueName, TaskId};
+
+/// One attempt, as its handler sees it.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub task_id: TaskId,
+    /// From 1.
+    pub attempt: u32,
+    /// Hand it to other systems, so that they can refuse a stale attempt: it only grows.
+    pub fence: Fence,
+    pub kind: Kind,
+    pub queue: QueueName,
+    pub payload: Bytes,
+    pub labels: BTreeMap<String, String>,
+    /// W3C trace context of this attempt's span.
+    pub traceparent: Option<Arc<str>>,
+    /// Cancelled when the outcome is no longer wanted; return soon after, the slot is held until then.
+    pub cancelled: CancellationToken,
+}
+
+/// Runs tasks of one kind. Many attempts may run at the same time on one handler.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one attempt to its end. The result is at most 64 KiB. A panic fails the task as an error does.
+    ///
+    /// # Errors
+    /// The task is FAILED with it.
+    async fn run(&self, attempt: Attempt) -> Result<Bytes, HandlerError>;
+}
+
+/// Why a handler failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct HandlerError {
+    /// For people; cut at 4 KiB.
+    pub message: String,
+    /// Of an exec handler's program.
+    pub exit_status: Option<i32>,
+    pub reason: FailureReason,
+}
+
+impl HandlerError {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), exit_status: None, reason: FailureReason::Handler }
+    }
+}
+
+impl From<HandlerError> for Failure {
+    fn from(error: HandlerError) -> Self {
+        let end = error.message.floor_char_boundary(crate::domain::MAX_MESSAGE_BYTES);
+        Self { reason: error.reason, message: error.message[..end].into(), exit_status: error.exit_status }
+    }
+}
+
+/// The handlers of a worker, by the kind that each serves.
+#[derive(Clone, Default)]
+pub struct Handlers(BTreeMap<Kind, Arc<dyn Handler>>);
+
+impl Handlers {
+    /// Adds one, in place of any earlier one of the same kind.
+    #[must_use]
+    pub fn with(mut self, kind: Kind, handler: impl Handler) -> Self {
+        self.0.insert(kind, Arc::new(handler));
+        self
+    }
+
+    pub fn get(&self, kind: &Kind) -> Option<&Arc<dyn Handler>> {
+        self.0.get(kind)
+    }
+
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.0.keys()
+    }
+}

@@ -1,0 +1,13 @@
+//! One integration binary: the real `herdsman` as processes, a real ZooKeeper, generated clients.
+
+mod support;
+
+mod client_service;
+mod cluster;
+mod command_line;
+mod debugging;
+mod floors;
+mod store_contract;
+mod telemetry;
+mod worker_service;
+mod zookeeper_store;
