@@ -1,6 +1,7 @@
 //! Workers: what they say of themselves, what they report, what they are told.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
@@ -127,7 +128,8 @@ pub enum Order {
     /// Stop it; its outcome is no longer wanted.
     Cancel {
         attempt: AttemptId,
-        reason: &'static str,
+        /// For the log.
+        reason: Cow<'static, str>,
     },
     /// The report was committed, or is not current: do not repeat it.
     Acknowledge {

@@ -14,6 +14,7 @@ pub use task::{
     Detail, failure_from_proto, failure_to_proto, filter_from_proto, filter_to_proto, spec_from_proto, spec_to_proto,
     task_from_proto, task_to_proto,
 };
+pub use worker_link::{LeaderToWorker, WorkerToLeader};
 
 /// The code generated from `proto/`.
 pub mod proto {

@@ -1,1 +1,361 @@
+//! The link between a worker and the leader, in both directions. Each end parses what the other one sent before it
+//! believes any of it; a message that is not valid ends the link.
 
+use std::{collections::BTreeSet, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    InvalidField, name,
+    proto::internal::v1 as links,
+    record::incarnation,
+    task::{failure_from_proto, failure_to_proto, labels, time_from_proto, time_to_proto},
+};
+use crate::domain::{
+    AttemptId, Failure, FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Order, Report, RunningAttempt,
+    TaskSpec, Term, Wall, WorkerHello, WorkerOffer,
+};
+
+/// Longest version of a program, in bytes: a semantic version with its build metadata.
+const MAX_VERSION_BYTES: usize = 64;
+/// Longest host:port: a DNS name has at most 253 bytes.
+const MAX_ADDRESS_BYTES: usize = 260;
+/// Longest reason of a cancel, in bytes: it is one line of a log.
+const MAX_REASON_BYTES: usize = 256;
+/// Longest trace context that is passed on, in bytes: version 00 has 55, later ones may be longer.
+const MAX_TRACEPARENT_BYTES: usize = 128;
+
+/// What a worker sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerToLeader {
+    /// First, once.
+    Hello(WorkerHello),
+    Report(Report),
+    /// Give me nothing more.
+    Draining,
+    /// The link ends on purpose.
+    Goodbye,
+    Heartbeat,
+}
+
+/// What the leader sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaderToWorker {
+    /// First, once.
+    Welcome(Term),
+    Order(Order),
+    /// The link ends on purpose.
+    Goodbye,
+    Heartbeat,
+}
+
+impl TryFrom<links::LinkWorkerRequest> for WorkerToLeader {
+    type Error = InvalidField;
+
+    fn try_from(request: links::LinkWorkerRequest) -> Result<Self, InvalidField> {
+        use links::link_worker_request::Message;
+        Ok(match request.message.ok_or_else(missing_message)? {
+            Message::Hello(hello) => Self::Hello(hello_from_proto(hello).map_err(|error| error.within("hello"))?),
+            Message::Started(started) => {
+                let RunningAttempt { attempt, start_time } = running(started).map_err(|e| e.within("started"))?;
+                Self::Report(Report::Started { attempt, start_time })
+            }
+            Message::Finished(report) => Self::Report(finished(report).map_err(|e| e.within("finished"))?),
+            Message::GivenBack(report) => Self::Report(given_back(&report).map_err(|e| e.within("given_back"))?),
+            Message::Draining(links::Draining {}) => Self::Draining,
+            Message::Goodbye(links::Goodbye {}) => Self::Goodbye,
+            Message::Heartbeat(links::Heartbeat {}) => Self::Heartbeat,
+        })
+    }
+}
+
+impl From<WorkerToLeader> for links::LinkWorkerRequest {
+    fn from(message: WorkerToLeader) -> Self {
+        use links::link_worker_request::Message;
+        let message = match message {
+            WorkerToLeader::Hello(hello) => Message::Hello(hello_to_proto(hello)),
+            WorkerToLeader::Report(report) => match ReportProto::from(report) {
+                ReportProto::Started(started) => Message::Started(started),
+                ReportProto::Finished(finished) => Message::Finished(finished),
+                ReportProto::GivenBack(given_back) => Message::GivenBack(given_back),
+            },
+            WorkerToLeader::Draining => Message::Draining(links::Draining {}),
+            WorkerToLeader::Goodbye => Message::Goodbye(links::Goodbye {}),
+            WorkerToLeader::Heartbeat => Message::Heartbeat(links::Heartbeat {}),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<links::LinkWorkerResponse> for LeaderToWorker {
+    type Error = InvalidField;
+
+    fn try_from(response: links::LinkWorkerResponse) -> Result<Self, InvalidField> {
+        use links::link_worker_response::Message;
+        Ok(match response.message.ok_or_else(missing_message)? {
+            Message::Welcome(welcome) => Self::Welcome(Term(welcome.term)),
+            Message::Assign(assign) => Self::Order(assign_from_proto(assign).map_err(|error| error.within("assign"))?),
+            Message::Cancel(cancel) => {
+                let attempt = attempt(&cancel.task_id, cancel.attempt).map_err(|error| error.within("cancel"))?;
+                bounded("cancel.reason", &cancel.reason, MAX_REASON_BYTES)?;
+                Self::Order(Order::Cancel { attempt, reason: cancel.reason.into() })
+            }
+            Message::Acknowledge(acknowledge) => {
+                let attempt = attempt(&acknowledge.task_id, acknowledge.attempt);
+                Self::Order(Order::Acknowledge { attempt: attempt.map_err(|error| error.within("acknowledge"))? })
+            }
+            Message::Goodbye(links::Goodbye {}) => Self::Goodbye,
+            Message::Heartbeat(links::Heartbeat {}) => Self::Heartbeat,
+        })
+    }
+}
+
+impl From<LeaderToWorker> for links::LinkWorkerResponse {
+    fn from(message: LeaderToWorker) -> Self {
+        use links::link_worker_response::Message;
+        let message = match message {
+            LeaderToWorker::Welcome(term) => Message::Welcome(links::Welcome { term: term.0 }),
+            LeaderToWorker::Order(Order::Assign { attempt, fence, spec, traceparent }) => {
+                Message::Assign(links::Assign {
+                    task_id: attempt.task_id.to_string(),
+                    attempt: attempt.attempt,
+                    fence: fence.0,
+                    kind: spec.kind.to_string(),
+                    queue: spec.queue().to_string(),
+                    payload: Bytes::copy_from_slice(&spec.payload),
+                    labels: spec.labels.clone().into_iter().collect(),
+                    traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
+                })
+            }
+            LeaderToWorker::Order(Order::Cancel { attempt, reason }) => Message::Cancel(links::CancelAttempt {
+                task_id: attempt.task_id.to_string(),
+                attempt: attempt.attempt,
+                reason: reason.into_owned(),
+            }),
+            LeaderToWorker::Order(Order::Acknowledge { attempt }) => Message::Acknowledge(links::AcknowledgeAttempt {
+                task_id: attempt.task_id.to_string(),
+                attempt: attempt.attempt,
+            }),
+            LeaderToWorker::Goodbye => Message::Goodbye(links::Goodbye {}),
+            LeaderToWorker::Heartbeat => Message::Heartbeat(links::Heartbeat {}),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+fn hello_from_proto(hello: links::WorkerHello) -> Result<WorkerHello, InvalidField> {
+    if hello.slots == 0 || hello.slots > WorkerOffer::MAX_SLOTS {
+        let problem = format!("must be 1 to {}, is {}", WorkerOffer::MAX_SLOTS, hello.slots);
+        return Err(InvalidField::new("slots", problem));
+    }
+    bounded("version", &hello.version, MAX_VERSION_BYTES)?;
+    let held = hello.running.len() + hello.finished.len() + hello.given_back.len();
+    if held > hello.slots as usize {
+        let problem = format!("{held} attempts held on {} slots", hello.slots);
+        return Err(InvalidField::new("running", problem));
+    }
+    let running = hello.running.into_iter().map(running).collect::<Result<Vec<_>, _>>();
+    let running = running.map_err(|error| error.within("running"))?;
+    let mut reports = Vec::with_capacity(hello.finished.len() + hello.given_back.len());
+    for report in hello.finished {
+        reports.push(finished(report).map_err(|error| error.within("finished"))?);
+    }
+    for report in hello.given_back {
+        reports.push(given_back(&report).map_err(|error| error.within("given_back"))?);
+    }
+    let mut seen = BTreeSet::new();
+    let mut held = running.iter().map(|running| &running.attempt).chain(reports.iter().map(Report::attempt));
+    if let Some(twice) = held.find(|&attempt| !seen.insert(attempt)) {
+        return Err(InvalidField::new("running", format!("{twice} is there twice")));
+    }
+    Ok(WorkerHello {
+        offer: WorkerOffer {
+            worker_id: name("worker_id", &hello.worker_id)?,
+            incarnation: incarnation("incarnation", &hello.incarnation)?,
+            address: address("address", hello.address)?,
+            slots: hello.slots,
+            kinds: names("kinds", &hello.kinds, WorkerOffer::MAX_KINDS)?,
+            queues: names("queues", &hello.queues, WorkerOffer::MAX_QUEUES)?,
+            labels: labels("labels", hello.labels)?,
+            version: hello.version,
+        },
+        running,
+        reports,
+        draining: hello.draining,
+        term: Term(hello.term),
+    })
+}
+
+fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
+    let WorkerHello { offer, running, reports, draining, term } = hello;
+    let mut proto = links::WorkerHello {
+        version: offer.version,
+        worker_id: offer.worker_id.to_string(),
+        incarnation: Bytes::copy_from_slice(&offer.incarnation.0),
+        slots: offer.slots,
+        kinds: offer.kinds.iter().map(ToString::to_string).collect(),
+        queues: offer.queues.iter().map(ToString::to_string).collect(),
+        labels: offer.labels.into_iter().collect(),
+        address: offer.address,
+        running: running.iter().map(|running| started(&running.attempt, running.start_time)).collect(),
+        finished: Vec::new(),
+        given_back: Vec::new(),
+        draining,
+        term: term.0,
+    };
+    for report in reports {
+        match ReportProto::from(report) {
+            ReportProto::Started(started) => proto.running.push(started),
+            ReportProto::Finished(finished) => proto.finished.push(finished),
+            ReportProto::GivenBack(given_back) => proto.given_back.push(given_back),
+        }
+    }
+    proto
+}
+
+/// The three messages that a report becomes; a hello and the stream carry the same ones.
+enum ReportProto {
+    Started(links::AttemptStarted),
+    Finished(links::AttemptFinished),
+    GivenBack(links::AttemptGivenBack),
+}
+
+impl From<Report> for ReportProto {
+    fn from(report: Report) -> Self {
+        use links::attempt_finished::Outcome;
+        let finished = |attempt: AttemptId, start_time: Option<Wall>, outcome| {
+            Self::Finished(links::AttemptFinished {
+                task_id: attempt.task_id.to_string(),
+                attempt: attempt.attempt,
+                start_time: start_time.map(time_to_proto),
+                outcome: Some(outcome),
+            })
+        };
+        match report {
+            Report::Started { attempt, start_time } => Self::Started(started(&attempt, start_time)),
+            Report::Succeeded { attempt, start_time, result } => {
+                finished(attempt, Some(start_time), Outcome::Result(Bytes::copy_from_slice(&result)))
+            }
+            Report::Failed { attempt, start_time, failure } => {
+                finished(attempt, Some(start_time), Outcome::Failure(failure_to_proto(&failure)))
+            }
+            Report::Stopped { attempt } => finished(attempt, None, Outcome::Stopped(links::Stopped {})),
+            Report::GivenBack { attempt } => Self::GivenBack(links::AttemptGivenBack {
+                task_id: attempt.task_id.to_string(),
+                attempt: attempt.attempt,
+            }),
+        }
+    }
+}
+
+fn started(attempt: &AttemptId, start_time: Wall) -> links::AttemptStarted {
+    links::AttemptStarted {
+        task_id: attempt.task_id.to_string(),
+        attempt: attempt.attempt,
+        start_time: Some(time_to_proto(start_time)),
+    }
+}
+
+fn running(started: links::AttemptStarted) -> Result<RunningAttempt, InvalidField> {
+    let attempt = attempt(&started.task_id, started.attempt)?;
+    Ok(RunningAttempt { attempt, start_time: start_time(started.start_time)? })
+}
+
+fn finished(report: links::AttemptFinished) -> Result<Report, InvalidField> {
+    use links::attempt_finished::Outcome;
+    let attempt = attempt(&report.task_id, report.attempt)?;
+    match report.outcome.ok_or_else(|| InvalidField::new("outcome", "must be set"))? {
+        Outcome::Result(result) => {
+            if result.len() > MAX_RESULT_BYTES {
+                let problem = format!("must be at most {MAX_RESULT_BYTES} bytes, is {}", result.len());
+                return Err(InvalidField::new("result", problem));
+            }
+            let start_time = start_time(report.start_time)?;
+            Ok(Report::Succeeded { attempt, start_time, result: Arc::from(result.as_ref()) })
+        }
+        Outcome::Failure(failure) => {
+            let start_time = start_time(report.start_time)?;
+            Ok(Report::Failed { attempt, start_time, failure: failure_of_attempt(failure_from_proto(failure)?)? })
+        }
+        Outcome::Stopped(links::Stopped {}) => Ok(Report::Stopped { attempt }),
+    }
+}
+
+/// A worker can say how its handler failed; that a worker died is for the leader to say.
+fn failure_of_attempt(failure: Failure) -> Result<Failure, InvalidField> {
+    match failure.reason {
+        FailureReason::Handler | FailureReason::ResultTooLarge => Ok(failure),
+        reason @ (FailureReason::WorkerLost | FailureReason::Poisoned) => {
+            Err(InvalidField::new("failure.reason", format!("{reason:?} is not for a worker to say")))
+        }
+    }
+}
+
+fn given_back(report: &links::AttemptGivenBack) -> Result<Report, InvalidField> {
+    Ok(Report::GivenBack { attempt: attempt(&report.task_id, report.attempt)? })
+}
+
+/// What a worker needs to know of a spec travels; priority and policy are the leader's business and are left at their
+/// defaults.
+fn assign_from_proto(assign: links::Assign) -> Result<Order, InvalidField> {
+    let attempt = attempt(&assign.task_id, assign.attempt)?;
+    if assign.payload.len() > MAX_PAYLOAD_BYTES {
+        let problem = format!("must be at most {MAX_PAYLOAD_BYTES} bytes, is {}", assign.payload.len());
+        return Err(InvalidField::new("payload", problem));
+    }
+    let mut spec = TaskSpec::new(name("kind", &assign.kind)?, &assign.payload);
+    spec.queue = Some(name("queue", &assign.queue)?);
+    spec.labels = labels("labels", assign.labels)?;
+    // A task is worth more than its trace: a context that cannot be one is left out.
+    let traceparent = (1..=MAX_TRACEPARENT_BYTES).contains(&assign.traceparent.len());
+    Ok(Order::Assign {
+        attempt,
+        fence: Fence(assign.fence),
+        spec: Arc::new(spec),
+        traceparent: traceparent.then(|| assign.traceparent.into()),
+    })
+}
+
+fn attempt(task_id: &str, attempt: u32) -> Result<AttemptId, InvalidField> {
+    if attempt == 0 {
+        return Err(InvalidField::new("attempt", "must be at least 1"));
+    }
+    Ok(AttemptId { task_id: name("task_id", task_id)?, attempt })
+}
+
+fn start_time(time: Option<prost_types::Timestamp>) -> Result<Wall, InvalidField> {
+    time_from_proto("start_time", time)?.ok_or_else(|| InvalidField::new("start_time", "must be set"))
+}
+
+fn names<T: FromStr<Err: std::fmt::Display> + Ord>(
+    field: &str,
+    texts: &[String],
+    most: usize,
+) -> Result<BTreeSet<T>, InvalidField> {
+    if texts.is_empty() || texts.len() > most {
+        return Err(InvalidField::new(field, format!("must be 1 to {most}, are {}", texts.len())));
+    }
+    texts.iter().map(|text| name(field, text)).collect()
+}
+
+fn bounded(field: &str, text: &str, most: usize) -> Result<(), InvalidField> {
+    if text.len() > most {
+        return Err(InvalidField::new(field, format!("must be at most {most} bytes, is {}", text.len())));
+    }
+    Ok(())
+}
+
+fn address(field: &str, address: String) -> Result<String, InvalidField> {
+    bounded(field, &address, MAX_ADDRESS_BYTES)?;
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address),
+        _ => Err(InvalidField::new(field, format!("must be host:port, is {address:?}"))),
+    }
+}
+
+fn missing_message() -> InvalidField {
+    InvalidField::new("message", "must be set")
+}
+
+#[cfg(test)]
+mod tests;
