@@ -87,6 +87,9 @@ pub enum Refusal {
     DeadlineExceeded,
     #[error("too many watches on one link")]
     TooManyWatches,
+    /// The leader could not read the call, as only another version of the program can send it.
+    #[error("the leader cannot read the call: {0}")]
+    Invalid(Arc<str>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,1 +1,306 @@
+//! The link between a client service and the leader, in and out.
 
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Detail, InvalidField,
+    cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto},
+    filter_from_proto, filter_to_proto, name,
+    proto::{internal::v1 as link, v1},
+    spec_from_proto, spec_to_proto,
+    task::{state_from_proto, state_to_proto},
+    task_from_proto, task_to_proto,
+};
+use crate::domain::{Answer, Budget, Call, ListQuery, Page, Refusal, Revision, TaskEvent, TaskFilter, TaskId, Term};
+
+/// What a client service says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientToLeader {
+    /// First, once.
+    Hello {
+        /// Of its program.
+        version: String,
+        /// The highest that it has been welcomed to.
+        term: Term,
+    },
+    Call {
+        call_id: u64,
+        call: Call,
+    },
+    /// A call that does not decode, as only another version of the program can send it: refuse it as
+    /// [`Refusal::Invalid`]; the rest of the link is well. Never sent.
+    Malformed {
+        call_id: u64,
+        error: InvalidField,
+    },
+    Unwatch {
+        task_ids: Vec<TaskId>,
+        filter_ids: Vec<u64>,
+    },
+    Goodbye,
+    Heartbeat,
+}
+
+/// What the leader says to a client service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaderToClient {
+    /// First, once.
+    Welcome(Term),
+    Reply {
+        call_id: u64,
+        answer: Answer,
+        /// How much of its tasks goes out; [`detail_of`] the call. As received: what there was.
+        detail: Detail,
+    },
+    Event(TaskEvent),
+    Goodbye,
+    Heartbeat,
+}
+
+/// How much of the tasks in its answer a call needs.
+pub fn detail_of(call: &Call) -> Detail {
+    match call {
+        Call::Get { .. } => Detail::Full,
+        Call::Watch { .. } => Detail::Result,
+        Call::Submit { .. }
+        | Call::Cancel { .. }
+        | Call::List(_)
+        | Call::WatchFilter { .. }
+        | Call::Cluster
+        | Call::Workers => Detail::Summary,
+    }
+}
+
+impl From<ClientToLeader> for link::LinkClientRequest {
+    fn from(message: ClientToLeader) -> Self {
+        use link::link_client_request::Message;
+        let message = match message {
+            ClientToLeader::Hello { version, term } => Message::Hello(link::ClientHello { version, term: term.0 }),
+            ClientToLeader::Call { call_id, call } => {
+                Message::Call(link::Call { call_id, question: Some(call_to_proto(call)) })
+            }
+            ClientToLeader::Malformed { call_id, .. } => Message::Call(link::Call { call_id, question: None }),
+            ClientToLeader::Unwatch { task_ids, filter_ids } => {
+                Message::Unwatch(link::Unwatch { task_ids: texts(&task_ids), filter_ids })
+            }
+            ClientToLeader::Goodbye => Message::Goodbye(link::Goodbye {}),
+            ClientToLeader::Heartbeat => Message::Heartbeat(link::Heartbeat {}),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<link::LinkClientRequest> for ClientToLeader {
+    type Error = InvalidField;
+
+    fn try_from(request: link::LinkClientRequest) -> Result<Self, InvalidField> {
+        use link::link_client_request::Message;
+        Ok(match request.message.ok_or_else(|| InvalidField::new("message", "must be set"))? {
+            Message::Hello(hello) => Self::Hello { version: hello.version, term: Term(hello.term) },
+            Message::Call(link::Call { call_id, question }) => match call_from_proto(question) {
+                Ok(call) => Self::Call { call_id, call },
+                Err(error) => Self::Malformed { call_id, error },
+            },
+            Message::Unwatch(unwatch) => {
+                Self::Unwatch { task_ids: names("task_ids", &unwatch.task_ids)?, filter_ids: unwatch.filter_ids }
+            }
+            Message::Goodbye(_) => Self::Goodbye,
+            Message::Heartbeat(_) => Self::Heartbeat,
+        })
+    }
+}
+
+impl From<LeaderToClient> for link::LinkClientResponse {
+    fn from(message: LeaderToClient) -> Self {
+        use link::link_client_response::Message;
+        let message = match message {
+            LeaderToClient::Welcome(term) => Message::Welcome(link::Welcome { term: term.0 }),
+            LeaderToClient::Reply { call_id, answer, detail } => {
+                Message::Reply(link::Reply { call_id, answer: Some(answer_to_proto(&answer, detail)) })
+            }
+            LeaderToClient::Event(event) => Message::Event(link::TaskEvent {
+                task: Some(task_to_proto(&event.task, Detail::Result)),
+                previous_state: state_to_proto(event.previous_state).into(),
+            }),
+            LeaderToClient::Goodbye => Message::Goodbye(link::Goodbye {}),
+            LeaderToClient::Heartbeat => Message::Heartbeat(link::Heartbeat {}),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<link::LinkClientResponse> for LeaderToClient {
+    type Error = InvalidField;
+
+    fn try_from(response: link::LinkClientResponse) -> Result<Self, InvalidField> {
+        use link::link_client_response::Message;
+        Ok(match response.message.ok_or_else(|| InvalidField::new("message", "must be set"))? {
+            Message::Welcome(welcome) => Self::Welcome(Term(welcome.term)),
+            Message::Reply(link::Reply { call_id, answer }) => {
+                Self::Reply { call_id, answer: answer_from_proto(answer)?, detail: Detail::Full }
+            }
+            Message::Event(event) => {
+                let task = event.task.ok_or_else(|| InvalidField::new("event.task", "must be set"))?;
+                Self::Event(TaskEvent {
+                    task: task_from_proto(task).map_err(|error| error.within("event.task"))?,
+                    previous_state: state_from_proto("event.previous_state", event.previous_state)?,
+                })
+            }
+            Message::Goodbye(_) => Self::Goodbye,
+            Message::Heartbeat(_) => Self::Heartbeat,
+        })
+    }
+}
+
+fn call_to_proto(call: Call) -> link::call::Question {
+    use link::call::Question;
+    match call {
+        Call::Submit { task_id, spec, traceparent, time_left } => Question::Submit(link::SubmitCall {
+            task_id: task_id.to_string(),
+            spec: Some(spec_to_proto(&spec, true)),
+            traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
+            time_left_ms: u32::try_from(time_left.as_millis()).unwrap_or(u32::MAX),
+        }),
+        Call::Cancel { task_id } => Question::Cancel(v1::CancelTaskRequest { task_id: task_id.to_string() }),
+        Call::Get { task_id } => Question::Get(v1::GetTaskRequest { task_id: task_id.to_string() }),
+        Call::List(query) => Question::List(link::ListCall {
+            filter: Some(filter_to_proto(&query.filter)),
+            page_size: query.page_size,
+            after_task_id: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
+            after_revision: query.after_revision.0,
+        }),
+        Call::Watch { task_ids } => Question::Watch(link::WatchCall { task_ids: texts(&task_ids) }),
+        Call::WatchFilter { filter_id, filter } => {
+            Question::WatchFilter(link::WatchFilterCall { filter_id, filter: Some(filter_to_proto(&filter)) })
+        }
+        Call::Cluster => Question::Cluster(v1::GetClusterRequest {}),
+        Call::Workers => Question::Workers(v1::ListWorkersRequest {}),
+    }
+}
+
+fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, InvalidField> {
+    use link::call::Question;
+    Ok(match question.ok_or_else(|| InvalidField::new("question", "must be set"))? {
+        Question::Submit(submit) => {
+            let spec = submit.spec.ok_or_else(|| InvalidField::new("spec", "must be set"))?;
+            Call::Submit {
+                task_id: name("task_id", &submit.task_id)?,
+                spec: Arc::new(spec_from_proto(spec).map_err(|error| error.within("spec"))?),
+                traceparent: (!submit.traceparent.is_empty()).then(|| submit.traceparent.into()),
+                time_left: Duration::from_millis(submit.time_left_ms.into()),
+            }
+        }
+        Question::Cancel(cancel) => Call::Cancel { task_id: name("task_id", &cancel.task_id)? },
+        Question::Get(get) => Call::Get { task_id: name("task_id", &get.task_id)? },
+        Question::List(list) => Call::List(ListQuery {
+            filter: filter(list.filter)?,
+            page_size: list.page_size.clamp(1, ListQuery::MAX_PAGE),
+            after: optional_name("after_task_id", &list.after_task_id)?,
+            after_revision: Revision(list.after_revision),
+        }),
+        Question::Watch(watch) => Call::Watch { task_ids: names("task_ids", &watch.task_ids)? },
+        Question::WatchFilter(watch) => Call::WatchFilter { filter_id: watch.filter_id, filter: filter(watch.filter)? },
+        Question::Cluster(_) => Call::Cluster,
+        Question::Workers(_) => Call::Workers,
+    })
+}
+
+fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
+    match answer {
+        Answer::Task(task) => link::reply::Answer::Task(task_to_proto(task, detail)),
+        Answer::Page(page) => link::reply::Answer::Page(link::TaskPage {
+            tasks: page.tasks.iter().map(|task| task_to_proto(task, detail)).collect(),
+            next_after_task_id: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
+            missing_task_ids: texts(&page.missing),
+        }),
+        Answer::Cluster(view) => link::reply::Answer::Cluster(cluster_to_proto(view)),
+        Answer::Workers(views) => link::reply::Answer::Workers(v1::ListWorkersResponse {
+            workers: views.iter().map(worker_to_proto).collect(),
+        }),
+        Answer::Refused(refusal) => link::reply::Answer::Refusal(refusal_to_proto(refusal)),
+    }
+}
+
+fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, InvalidField> {
+    Ok(match answer.ok_or_else(|| InvalidField::new("reply.answer", "must be set"))? {
+        link::reply::Answer::Task(task) => {
+            Answer::Task(task_from_proto(task).map_err(|error| error.within("reply.task"))?)
+        }
+        link::reply::Answer::Page(page) => {
+            let tasks = page.tasks.into_iter().map(task_from_proto).collect::<Result<_, _>>();
+            Answer::Page(Page {
+                tasks: tasks.map_err(|error| error.within("reply.page.tasks"))?,
+                next_after: optional_name("reply.page.next_after_task_id", &page.next_after_task_id)?,
+                missing: names("reply.page.missing_task_ids", &page.missing_task_ids)?,
+            })
+        }
+        link::reply::Answer::Cluster(view) => {
+            Answer::Cluster(cluster_from_proto(view).map_err(|error| error.within("reply.cluster"))?)
+        }
+        link::reply::Answer::Workers(response) => {
+            let workers = response.workers.into_iter().map(worker_from_proto).collect::<Result<_, _>>();
+            Answer::Workers(workers.map_err(|error| error.within("reply.workers"))?)
+        }
+        link::reply::Answer::Refusal(refusal) => Answer::Refused(refusal_from_proto(refusal)?),
+    })
+}
+
+fn refusal_to_proto(refusal: &Refusal) -> link::Refusal {
+    let mut budget = link::Budget::Unspecified;
+    let reason = match refusal {
+        Refusal::TaskNotFound => link::RefusalReason::TaskNotFound,
+        Refusal::TaskExists => link::RefusalReason::TaskExists,
+        Refusal::CorruptRecord => link::RefusalReason::CorruptRecord,
+        Refusal::TaskEnded => link::RefusalReason::TaskEnded,
+        Refusal::BudgetExhausted(exhausted) => {
+            budget = match exhausted {
+                Budget::Tasks => link::Budget::Tasks,
+                Budget::Bytes => link::Budget::Bytes,
+            };
+            link::RefusalReason::BudgetExhausted
+        }
+        Refusal::DeadlineExceeded => link::RefusalReason::DeadlineExceeded,
+        Refusal::TooManyWatches => link::RefusalReason::TooManyWatches,
+        Refusal::Invalid(_) => link::RefusalReason::Invalid,
+    };
+    let message = match refusal {
+        Refusal::Invalid(problem) => problem.to_string(),
+        other => other.to_string(),
+    };
+    link::Refusal { reason: reason.into(), message, budget: budget.into() }
+}
+
+fn refusal_from_proto(refusal: link::Refusal) -> Result<Refusal, InvalidField> {
+    Ok(match refusal.reason() {
+        link::RefusalReason::TaskNotFound => Refusal::TaskNotFound,
+        link::RefusalReason::TaskExists => Refusal::TaskExists,
+        link::RefusalReason::CorruptRecord => Refusal::CorruptRecord,
+        link::RefusalReason::TaskEnded => Refusal::TaskEnded,
+        link::RefusalReason::BudgetExhausted => match refusal.budget() {
+            link::Budget::Bytes => Refusal::BudgetExhausted(Budget::Bytes),
+            link::Budget::Tasks | link::Budget::Unspecified => Refusal::BudgetExhausted(Budget::Tasks),
+        },
+        link::RefusalReason::DeadlineExceeded => Refusal::DeadlineExceeded,
+        link::RefusalReason::TooManyWatches => Refusal::TooManyWatches,
+        link::RefusalReason::Invalid => Refusal::Invalid(refusal.message.into()),
+        link::RefusalReason::Unspecified => {
+            return Err(InvalidField::new("reply.refusal.reason", format!("{} is unknown", refusal.reason)));
+        }
+    })
+}
+
+fn filter(filter: Option<v1::TaskFilter>) -> Result<TaskFilter, InvalidField> {
+    filter_from_proto(filter.unwrap_or_default()).map_err(|error| error.within("filter"))
+}
+
+fn optional_name(field: &str, text: &str) -> Result<Option<TaskId>, InvalidField> {
+    if text.is_empty() { Ok(None) } else { name(field, text).map(Some) }
+}
+
+fn names(field: &str, texts: &[String]) -> Result<Vec<TaskId>, InvalidField> {
+    texts.iter().map(|text| name(field, text)).collect()
+}
+
+fn texts(ids: &[TaskId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}

@@ -2,14 +2,20 @@
 //! field, and every error becomes a `tonic::Status` here.
 
 mod client_link;
+mod cluster;
 mod record;
+mod standby_link;
 mod status;
 mod task;
 mod worker_link;
 
+pub use client_link::{ClientToLeader, LeaderToClient, detail_of};
+pub use cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto};
 pub use record::{
     decode_assignment, decode_status, decode_submission, encode_assignment, encode_status, encode_submission,
 };
+pub use standby_link::{LeaderToStandby, StandbyToLeader};
+pub use status::{CallError, ERROR_DOMAIN, LinkRefusal, reason_of};
 pub use task::{
     Detail, failure_from_proto, failure_to_proto, filter_from_proto, filter_to_proto, spec_from_proto, spec_to_proto,
     task_from_proto, task_to_proto,

@@ -137,7 +137,7 @@ pub fn task_from_proto(task: v1::Task) -> Result<Task, InvalidField> {
     })
 }
 
-fn count(field: &str, value: i32) -> Result<u32, InvalidField> {
+pub(super) fn count(field: &str, value: i32) -> Result<u32, InvalidField> {
     u32::try_from(value).map_err(|_| InvalidField::new(field, format!("must not be negative, is {value}")))
 }
 

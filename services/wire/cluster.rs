@@ -1,0 +1,132 @@
+//! The cluster and its workers as readers see them, in and out.
+
+use super::{InvalidField, name, proto::v1, record::incarnation, task};
+use crate::domain::{ClusterView, TaskState, Term, Wall, WorkerOffer, WorkerState, WorkerView};
+
+pub fn cluster_to_proto(view: &ClusterView) -> v1::GetClusterResponse {
+    let count = |state| view.tasks.get(&state).map_or(0, |&count| i64::try_from(count).unwrap_or(i64::MAX));
+    v1::GetClusterResponse {
+        leader: Some(v1::Leader {
+            address: view.address.clone(),
+            term: view.term.0,
+            lead_time: Some(task::time_to_proto(view.lead_time)),
+            version: view.version.clone(),
+        }),
+        workers: signed(view.workers),
+        slots: signed(view.slots),
+        busy_slots: signed(view.busy_slots),
+        tasks: Some(v1::TaskCounts {
+            pending: count(TaskState::Pending),
+            assigned: count(TaskState::Assigned),
+            running: count(TaskState::Running),
+            succeeded: count(TaskState::Succeeded),
+            failed: count(TaskState::Failed),
+            cancelled: count(TaskState::Cancelled),
+        }),
+        corrupt_records: i64::try_from(view.corrupt_records).unwrap_or(i64::MAX),
+        standbys: signed(view.standbys),
+    }
+}
+
+/// # Errors
+/// A number is negative.
+pub fn cluster_from_proto(view: v1::GetClusterResponse) -> Result<ClusterView, InvalidField> {
+    let leader = view.leader.unwrap_or_default();
+    let counts = view.tasks.unwrap_or_default();
+    let counts = [
+        (TaskState::Pending, counts.pending),
+        (TaskState::Assigned, counts.assigned),
+        (TaskState::Running, counts.running),
+        (TaskState::Succeeded, counts.succeeded),
+        (TaskState::Failed, counts.failed),
+        (TaskState::Cancelled, counts.cancelled),
+    ];
+    Ok(ClusterView {
+        address: leader.address,
+        term: Term(leader.term),
+        lead_time: task::time_from_proto("leader.lead_time", leader.lead_time)?.unwrap_or(Wall(0)),
+        version: leader.version,
+        workers: task::count("workers", view.workers)?,
+        slots: task::count("slots", view.slots)?,
+        busy_slots: task::count("busy_slots", view.busy_slots)?,
+        standbys: task::count("standbys", view.standbys)?,
+        corrupt_records: large_count("corrupt_records", view.corrupt_records)?,
+        tasks: counts
+            .into_iter()
+            .map(|(state, count)| Ok((state, large_count("tasks", count)?)))
+            .collect::<Result<_, InvalidField>>()?,
+    })
+}
+
+pub fn worker_to_proto(view: &WorkerView) -> v1::Worker {
+    let state = match view.state {
+        WorkerState::Ready => v1::WorkerState::Ready,
+        WorkerState::Unregistered => v1::WorkerState::Unregistered,
+        WorkerState::Draining => v1::WorkerState::Draining,
+        WorkerState::Disconnected => v1::WorkerState::Disconnected,
+    };
+    let worker = v1::Worker {
+        worker_id: view.worker_id.to_string(),
+        incarnation: view.incarnation.to_string(),
+        state: state.into(),
+        busy_slots: signed(view.busy_slots),
+        ..v1::Worker::default()
+    };
+    let Some(offer) = &view.offer else { return worker };
+    v1::Worker {
+        address: offer.address.clone(),
+        slots: signed(offer.slots),
+        kinds: offer.kinds.iter().map(ToString::to_string).collect(),
+        queues: offer.queues.iter().map(ToString::to_string).collect(),
+        labels: offer.labels.clone().into_iter().collect(),
+        version: offer.version.clone(),
+        ..worker
+    }
+}
+
+/// # Errors
+/// Names the first field that is not as the .proto says.
+pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField> {
+    let state = match worker.state() {
+        v1::WorkerState::Ready => WorkerState::Ready,
+        v1::WorkerState::Unregistered => WorkerState::Unregistered,
+        v1::WorkerState::Draining => WorkerState::Draining,
+        v1::WorkerState::Disconnected => WorkerState::Disconnected,
+        v1::WorkerState::Unspecified => {
+            return Err(InvalidField::new("state", format!("{} is not a state of a worker", worker.state)));
+        }
+    };
+    let worker_id = name("worker_id", &worker.worker_id)?;
+    let incarnation = uuid::Uuid::parse_str(&worker.incarnation)
+        .map_err(|error| InvalidField::new("incarnation", error))
+        .and_then(|uuid| incarnation("incarnation", uuid.as_bytes()))?;
+    let slots = task::count("slots", worker.slots)?;
+    // A worker that offers has a slot at least.
+    let offer = (slots > 0).then(|| {
+        Ok::<_, InvalidField>(WorkerOffer {
+            worker_id: name("worker_id", &worker.worker_id)?,
+            incarnation,
+            address: worker.address,
+            slots,
+            kinds: worker.kinds.iter().map(|kind| name("kinds", kind)).collect::<Result<_, _>>()?,
+            queues: worker.queues.iter().map(|queue| name("queues", queue)).collect::<Result<_, _>>()?,
+            labels: task::labels("labels", worker.labels)?,
+            version: worker.version,
+        })
+    });
+    Ok(WorkerView {
+        worker_id,
+        incarnation,
+        state,
+        busy_slots: task::count("busy_slots", worker.busy_slots)?,
+        offer: offer.transpose()?,
+    })
+}
+
+fn signed(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn large_count(field: &str, value: i64) -> Result<u64, InvalidField> {
+    u64::try_from(value).map_err(|_| InvalidField::new(field, format!("must not be negative, is {value}")))
+}
