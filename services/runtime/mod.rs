@@ -1,1 +1,9 @@
+//! What every role stands on: one port served with limits, connections out, logs and traces, signals.
+//!
+//! It knows nothing of tasks, workers and leaders, and decides nothing about them.
 
+pub mod dial;
+pub mod heartbeat;
+pub mod serve;
+pub mod shutdown;
+pub mod telemetry;
