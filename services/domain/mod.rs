@@ -8,6 +8,7 @@ mod change;
 mod filter;
 mod fleet;
 mod id;
+pub mod scheduler;
 mod task;
 mod time;
 
@@ -16,6 +17,7 @@ pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
 pub use filter::TaskFilter;
 pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
 pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};
+pub use scheduler::Scheduler;
 pub use task::{
     Failure, FailureReason, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES,
     Outcome, Priority, Task, TaskSpec, TaskState,

@@ -1,0 +1,191 @@
+//! What becomes of an attempt: it starts, it ends, it is given back. A report counts only if it is for the current
+//! attempt of its task, by the incarnation that it was assigned to; it never depends on the term.
+
+use super::{Effect, MAX_WORKER_DEATHS, Note, Scheduler, fleet::Hold};
+use crate::domain::{
+    AttemptId, Change, Failure, FailureReason, Now, Order, Outcome, Report, Status, Task, TaskEvent, TaskId, TaskState,
+    Wall, WorkerId,
+};
+
+/// Why an attempt ends without an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Return {
+    /// Its worker did not do it.
+    GivenBack,
+    /// Its worker is lost, and may have died of it.
+    WorkerLost,
+}
+
+impl Scheduler {
+    pub(super) fn report(&mut self, now: Now, worker: &WorkerId, report: Report, effects: &mut Vec<Effect>) {
+        let attempt = report.attempt().clone();
+        if let Report::Started { start_time, .. } = report {
+            if self.is_current(worker, &attempt) {
+                self.started(&attempt, start_time, effects);
+            } else {
+                self.stop_stray(worker, attempt, effects);
+            }
+            return;
+        }
+        if self.is_current(worker, &attempt) {
+            let task_id = &attempt.task_id;
+            match report {
+                Report::Succeeded { start_time, result, .. } => {
+                    self.finish(now, task_id, Some(start_time), Outcome::Succeeded(result), effects);
+                }
+                Report::Failed { start_time, failure, .. } => {
+                    self.finish(now, task_id, Some(start_time), Outcome::Failed(failure), effects);
+                }
+                Report::GivenBack { .. } | Report::Stopped { .. } | Report::Started { .. } => {
+                    self.take_back(now, task_id, Return::GivenBack, effects);
+                }
+            }
+        } else if !matches!(report, Report::Stopped { .. }) {
+            effects.push(Effect::Note(Note::StaleReport {
+                worker: worker.clone(),
+                report: name(&report),
+                task_id: attempt.task_id.clone(),
+                attempt: attempt.attempt,
+            }));
+        }
+        self.fleet.release(worker, &attempt);
+        effects.push(Effect::Order { worker: worker.clone(), order: Order::Acknowledge { attempt } });
+    }
+
+    pub(super) fn is_current(&self, worker: &WorkerId, attempt: &AttemptId) -> bool {
+        let incarnation = self.fleet.get(worker).map(|worker| worker.incarnation);
+        self.table.get(&attempt.task_id).is_some_and(|entry| {
+            entry.task.state.is_active()
+                && entry.task.attempt == attempt.attempt
+                && entry.task.worker.as_ref() == Some(worker)
+                && entry.task.incarnation == incarnation
+        })
+    }
+
+    pub(super) fn started(&mut self, attempt: &AttemptId, start_time: Wall, effects: &mut Vec<Effect>) {
+        let assigned = self.table.get(&attempt.task_id).is_some_and(|entry| entry.task.state == TaskState::Assigned);
+        if assigned {
+            let revision = self.next_revision();
+            let running = |task: &mut Task| {
+                task.state = TaskState::Running;
+                task.start_time = Some(start_time);
+                task.revision = revision;
+            };
+            self.transition(&attempt.task_id, effects, running, |_| None);
+        }
+    }
+
+    /// An attempt runs whose outcome nobody wants: its slot is held until the worker says that it stopped.
+    pub(super) fn stop_stray(&mut self, worker: &WorkerId, attempt: AttemptId, effects: &mut Vec<Effect>) {
+        self.fleet.set_hold(worker, attempt.clone(), Hold::Stopping);
+        let order = Order::Cancel { attempt, reason: "the attempt is not current" };
+        effects.push(Effect::Order { worker: worker.clone(), order });
+    }
+
+    /// Ends a task. The caller sees to the slot of its attempt.
+    pub(super) fn finish(
+        &mut self,
+        now: Now,
+        task_id: &TaskId,
+        start_time: Option<Wall>,
+        outcome: Outcome,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(entry) = self.table.get(task_id) else { return };
+        let assigned_to = entry.task.worker.clone().filter(|_| entry.task.state.is_active());
+        if entry.task.state == TaskState::Pending {
+            self.lanes.remove(&entry.task, entry.submitted);
+        }
+        let revision = self.next_revision();
+        let end = |task: &mut Task| {
+            task.state = outcome.state();
+            task.start_time = start_time.or(task.start_time);
+            task.end_time = Some(now.wall);
+            task.revision = revision;
+            task.incarnation = None;
+            task.outcome = Some(outcome);
+        };
+        let finished =
+            |task: &Task| Some(Change::Finished { task_id: task_id.clone(), assigned_to, status: status_of(task) });
+        if let Some(task) = self.transition(task_id, effects, end, finished) {
+            self.retention.keep(task.id, task.state, now.monotonic);
+        }
+    }
+
+    /// Makes a task pending again, or ends it if its return is one too many.
+    pub(super) fn take_back(&mut self, now: Now, task_id: &TaskId, why: Return, effects: &mut Vec<Effect>) {
+        let Some(task) = self.table.get(task_id).map(|entry| &entry.task) else { return };
+        let Some(worker) = task.worker.clone() else { return };
+        let deaths = task.worker_deaths + u32::from(why == Return::WorkerLost);
+        if why == Return::WorkerLost {
+            self.table.update(task_id, |task| task.worker_deaths = deaths);
+            if let Some(failure) = self.last_straw(task_id, &worker, deaths) {
+                return self.finish(now, task_id, None, Outcome::Failed(failure), effects);
+            }
+        }
+        let revision = self.next_revision();
+        let pend = |task: &mut Task| {
+            task.state = TaskState::Pending;
+            task.revision = revision;
+            task.incarnation = None;
+        };
+        let given_back =
+            |task: &Task| Some(Change::GivenBack { task_id: task_id.clone(), worker, status: status_of(task) });
+        self.transition(task_id, effects, pend, given_back);
+        if let Some(entry) = self.table.get(task_id) {
+            self.lanes.push(&entry.task, entry.submitted);
+        }
+    }
+
+    /// Why a task does not run again after the loss of its worker, if it does not.
+    fn last_straw(&self, task_id: &TaskId, worker: &WorkerId, deaths: u32) -> Option<Failure> {
+        let at_most_once = self.table.get(task_id)?.task.spec.at_most_once;
+        let (reason, message) = if at_most_once {
+            (FailureReason::WorkerLost, format!("worker {worker} was lost, and the task runs at most once"))
+        } else if deaths >= MAX_WORKER_DEATHS {
+            (FailureReason::Poisoned, format!("{deaths} workers were lost while they ran it, the last was {worker}"))
+        } else {
+            return None;
+        };
+        Some(Failure { reason, message: message.into(), exit_status: None })
+    }
+
+    /// Changes a task visibly: makes the change durable, if it is one to keep, and tells the watchers. Returns the task
+    /// as it is after the change.
+    pub(super) fn transition(
+        &mut self,
+        task_id: &TaskId,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut Task),
+        durable: impl FnOnce(&Task) -> Option<Change>,
+    ) -> Option<Task> {
+        let (entry, previous_state) = self.table.update(task_id, change)?;
+        let task = entry.task.clone();
+        effects.extend(durable(&task).map(Effect::Change));
+        effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state }));
+        Some(task)
+    }
+}
+
+fn status_of(task: &Task) -> Status {
+    Status {
+        attempt: task.attempt,
+        revision: task.revision,
+        worker_deaths: task.worker_deaths,
+        worker: task.worker.clone(),
+        fence: task.fence,
+        outcome: task.outcome.clone(),
+        start_time: task.start_time,
+        end_time: task.end_time,
+    }
+}
+
+fn name(report: &Report) -> &'static str {
+    match report {
+        Report::Started { .. } => "started",
+        Report::Succeeded { .. } => "succeeded",
+        Report::Failed { .. } => "failed",
+        Report::Stopped { .. } => "stopped",
+        Report::GivenBack { .. } => "given back",
+    }
+}

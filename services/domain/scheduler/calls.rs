@@ -1,0 +1,103 @@
+//! Submit and cancel: what a client may change.
+
+use std::sync::Arc;
+
+use super::{Effect, Scheduler, table::Entry, table::cost_of_spec};
+use crate::domain::{
+    Answer, AttemptId, Budget, Change, Fence, Monotonic, Now, Outcome, Refusal, Submission, Task, TaskEvent, TaskId,
+    TaskSpec, TaskState,
+};
+
+impl Scheduler {
+    pub(super) fn submit(
+        &mut self,
+        now: Now,
+        task_id: TaskId,
+        spec: Arc<TaskSpec>,
+        traceparent: Option<Arc<str>>,
+        deadline: Monotonic,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        if let Some(answer) = self.known(&task_id, &spec) {
+            return answer;
+        }
+        if now.monotonic > deadline {
+            return Answer::Refused(Refusal::DeadlineExceeded);
+        }
+        if let Some(budget) = self.used_up(&spec) {
+            return Answer::Refused(Refusal::BudgetExhausted(budget));
+        }
+        let revision = self.next_revision();
+        let submission = Submission {
+            task_id: task_id.clone(),
+            spec: spec.clone(),
+            create_time: now.wall,
+            revision,
+            traceparent: traceparent.clone(),
+        };
+        let task = pending(&submission);
+        self.lanes.push(&task, revision);
+        self.table.insert(Entry { task: task.clone(), submitted: revision });
+        effects.push(Effect::Change(Change::Submitted(submission)));
+        effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state: TaskState::Pending }));
+        Answer::Task(task)
+    }
+
+    /// The answer to a submit of an id that is taken: one id, one task.
+    fn known(&self, task_id: &TaskId, spec: &TaskSpec) -> Option<Answer> {
+        if self.table.is_corrupt(task_id) {
+            return Some(Answer::Refused(Refusal::CorruptRecord));
+        }
+        let entry = self.table.get(task_id)?;
+        let same = *entry.task.spec == *spec;
+        Some(if same { Answer::Task(entry.task.clone()) } else { Answer::Refused(Refusal::TaskExists) })
+    }
+
+    fn used_up(&self, spec: &TaskSpec) -> Option<Budget> {
+        if self.table.tasks() >= self.limits.max_tasks {
+            return Some(Budget::Tasks);
+        }
+        let bytes = self.table.bytes() + cost_of_spec(spec);
+        (bytes > self.limits.max_bytes).then_some(Budget::Bytes)
+    }
+
+    pub(super) fn cancel(&mut self, now: Now, task_id: &TaskId, effects: &mut Vec<Effect>) -> Answer {
+        if self.table.is_corrupt(task_id) {
+            return Answer::Refused(Refusal::CorruptRecord);
+        }
+        let Some(task) = self.table.get(task_id).map(|entry| entry.task.clone()) else {
+            return Answer::Refused(Refusal::TaskNotFound);
+        };
+        match task.state {
+            TaskState::Cancelled => return Answer::Task(task),
+            TaskState::Succeeded | TaskState::Failed => return Answer::Refused(Refusal::TaskEnded),
+            TaskState::Pending | TaskState::Assigned | TaskState::Running => {}
+        }
+        self.finish(now, task_id, None, Outcome::Cancelled, effects);
+        if let Some(worker) = task.worker.filter(|_| task.state.is_active()) {
+            let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt };
+            self.stop(&worker, attempt, effects);
+        }
+        self.table.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |entry| Answer::Task(entry.task.clone()))
+    }
+}
+
+/// A task before its first attempt.
+pub(super) fn pending(submission: &Submission) -> Task {
+    Task {
+        id: submission.task_id.clone(),
+        spec: submission.spec.clone(),
+        state: TaskState::Pending,
+        attempt: 0,
+        worker: None,
+        incarnation: None,
+        fence: Fence::default(),
+        revision: submission.revision,
+        worker_deaths: 0,
+        outcome: None,
+        traceparent: submission.traceparent.clone(),
+        create_time: submission.create_time,
+        start_time: None,
+        end_time: None,
+    }
+}

@@ -1,0 +1,238 @@
+//! The workers as the leader knows them. Its invariants: a worker is open if and only if it is linked, a member, not
+//! draining and has a free slot; the indexes agree with the workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::{
+    AttemptId, Incarnation, Kind, Member, Monotonic, QueueName, TaskId, WorkerId, WorkerOffer, WorkerState, WorkerView,
+};
+
+/// What a held slot is held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// The task's current attempt.
+    Current { suspect: bool },
+    /// An attempt whose outcome is no longer wanted; the slot frees when the worker says that it stopped.
+    Stopping,
+}
+
+impl Hold {
+    fn is_suspect(self) -> bool {
+        self == Self::Current { suspect: true }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub incarnation: Incarnation,
+    /// None: it has not said hello to this leader.
+    pub offer: Option<WorkerOffer>,
+    pub linked: bool,
+    member: bool,
+    draining: bool,
+    /// Without a link: when it is lost.
+    lost_at: Option<Monotonic>,
+    holds: BTreeMap<AttemptId, Hold>,
+    suspects: usize,
+}
+
+impl Worker {
+    fn new(incarnation: Incarnation, lost_at: Option<Monotonic>) -> Self {
+        Self {
+            incarnation,
+            offer: None,
+            linked: false,
+            member: false,
+            draining: false,
+            lost_at,
+            holds: BTreeMap::new(),
+            suspects: 0,
+        }
+    }
+
+    pub fn holds(&self) -> impl Iterator<Item = (&AttemptId, Hold)> {
+        self.holds.iter().map(|(attempt, hold)| (attempt, *hold))
+    }
+
+    /// May get another task that some worker died of.
+    pub fn takes_suspects(&self) -> bool {
+        self.suspects == 0
+    }
+
+    fn slots(&self) -> usize {
+        self.offer.as_ref().map_or(0, |offer| offer.slots as usize)
+    }
+
+    fn state(&self) -> WorkerState {
+        match (self.linked, self.draining, self.member) {
+            (false, ..) => WorkerState::Disconnected,
+            (true, true, _) => WorkerState::Draining,
+            (true, false, false) => WorkerState::Unregistered,
+            (true, false, true) => WorkerState::Ready,
+        }
+    }
+
+    /// The offer of an open worker, with how full it is, in thousandths.
+    fn open(&self) -> Option<(&WorkerOffer, usize)> {
+        let offer = self.offer.as_ref().filter(|_| self.state() == WorkerState::Ready)?;
+        (self.holds.len() < self.slots()).then(|| (offer, self.holds.len() * 1_000 / self.slots()))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Fleet {
+    workers: BTreeMap<WorkerId, Worker>,
+    members: BTreeMap<WorkerId, Incarnation>,
+    /// Open workers by the kinds that they serve, the emptiest first.
+    open: BTreeMap<Kind, BTreeSet<(usize, WorkerId)>>,
+    lost_at: BTreeSet<(Monotonic, WorkerId)>,
+    /// Workers that may have become able to take more since the last placement.
+    hungry: BTreeSet<WorkerId>,
+}
+
+impl Fleet {
+    pub fn get(&self, id: &WorkerId) -> Option<&Worker> {
+        self.workers.get(id)
+    }
+
+    /// Whether this is the incarnation that the leader knows under this id.
+    pub fn is(&self, id: &WorkerId, incarnation: Incarnation) -> bool {
+        self.workers.get(id).is_some_and(|worker| worker.incarnation == incarnation)
+    }
+
+    /// An open worker that serves the kind and the queue, the emptiest first.
+    pub fn pick(&self, kind: &Kind, queue: &QueueName, suspect: bool) -> Option<&WorkerId> {
+        let able = |id: &&WorkerId| {
+            self.workers.get(*id).is_some_and(|worker| {
+                let queues = worker.offer.as_ref().map(|offer| &offer.queues);
+                queues.is_some_and(|queues| queues.contains(queue)) && (!suspect || worker.takes_suspects())
+            })
+        };
+        self.open.get(kind)?.iter().map(|(_, id)| id).find(able)
+    }
+
+    /// The offer of a worker that could take a task at once.
+    pub fn open_offer(&self, id: &WorkerId) -> Option<&WorkerOffer> {
+        self.workers.get(id).and_then(Worker::open).map(|(offer, _)| offer)
+    }
+
+    /// The workers that may take more than at the last call.
+    pub fn take_hungry(&mut self) -> BTreeSet<WorkerId> {
+        std::mem::take(&mut self.hungry)
+    }
+
+    /// A worker that is known from its assignments only, and lost unless it says hello until then.
+    pub fn expect(&mut self, id: WorkerId, incarnation: Incarnation, lost_at: Monotonic) {
+        self.lost_at.insert((lost_at, id.clone()));
+        self.workers.insert(id, Worker::new(incarnation, Some(lost_at)));
+    }
+
+    pub fn link(&mut self, offer: WorkerOffer, draining: bool) {
+        let (id, incarnation) = (offer.worker_id.clone(), offer.incarnation);
+        let member = self.members.get(&id) == Some(&incarnation);
+        self.workers.entry(id.clone()).or_insert_with(|| Worker::new(incarnation, None));
+        self.change(&id, |worker| {
+            worker.offer = Some(offer);
+            worker.linked = true;
+            worker.member = member;
+            worker.draining = draining;
+            worker.lost_at = None;
+        });
+    }
+
+    pub fn unlink(&mut self, id: &WorkerId, lost_at: Monotonic) {
+        self.change(id, |worker| {
+            worker.linked = false;
+            worker.lost_at = Some(lost_at);
+        });
+    }
+
+    pub fn drain(&mut self, id: &WorkerId) {
+        self.change(id, |worker| worker.draining = true);
+    }
+
+    pub fn set_members(&mut self, members: Vec<Member>) {
+        self.members = members.into_iter().map(|member| (member.worker_id, member.incarnation)).collect();
+        let standing = |(id, worker): (&WorkerId, &Worker)| {
+            let member = self.members.get(id) == Some(&worker.incarnation);
+            (member != worker.member).then(|| (id.clone(), member))
+        };
+        let changed: Vec<_> = self.workers.iter().filter_map(standing).collect();
+        for (id, member) in changed {
+            self.change(&id, |worker| worker.member = member);
+        }
+    }
+
+    pub fn set_hold(&mut self, id: &WorkerId, attempt: AttemptId, hold: Hold) {
+        self.change(id, |worker| {
+            let before = worker.holds.insert(attempt, hold);
+            worker.suspects += usize::from(hold.is_suspect());
+            worker.suspects -= usize::from(before.is_some_and(Hold::is_suspect));
+        });
+    }
+
+    pub fn release(&mut self, id: &WorkerId, attempt: &AttemptId) {
+        self.change(id, |worker| {
+            let before = worker.holds.remove(attempt);
+            worker.suspects -= usize::from(before.is_some_and(Hold::is_suspect));
+        });
+    }
+
+    /// Forgets a worker, and returns the tasks whose current attempts it held.
+    pub fn remove(&mut self, id: &WorkerId) -> Vec<TaskId> {
+        self.change(id, |worker| {
+            worker.linked = false;
+            worker.lost_at = None;
+        });
+        let Some(worker) = self.workers.remove(id) else { return Vec::new() };
+        let current =
+            |(attempt, hold): (AttemptId, Hold)| matches!(hold, Hold::Current { .. }).then_some(attempt.task_id);
+        worker.holds.into_iter().filter_map(current).collect()
+    }
+
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        self.lost_at.first().map(|(at, _)| *at)
+    }
+
+    /// The workers whose grace is over.
+    pub fn overdue(&self, now: Monotonic) -> Vec<WorkerId> {
+        self.lost_at.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect()
+    }
+
+    pub fn views(&self) -> Vec<WorkerView> {
+        let view = |(id, worker): (&WorkerId, &Worker)| WorkerView {
+            worker_id: id.clone(),
+            incarnation: worker.incarnation,
+            state: worker.state(),
+            busy_slots: u32::try_from(worker.holds.len()).unwrap_or(u32::MAX),
+            offer: worker.offer.clone(),
+        };
+        self.workers.iter().map(view).collect()
+    }
+
+    /// Changes one worker and keeps every index in agreement with it.
+    fn change(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker)) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        if let Some((offer, load)) = worker.open() {
+            let key = (load, id.clone());
+            for kind in &offer.kinds {
+                if let Some(open) = self.open.get_mut(kind) {
+                    open.remove(&key);
+                }
+            }
+        }
+        if let Some(at) = worker.lost_at {
+            self.lost_at.remove(&(at, id.clone()));
+        }
+        change(worker);
+        if let Some((offer, load)) = worker.open() {
+            for kind in &offer.kinds {
+                self.open.entry(kind.clone()).or_default().insert((load, id.clone()));
+            }
+            self.hungry.insert(id.clone());
+        }
+        if let Some(at) = worker.lost_at {
+            self.lost_at.insert((at, id.clone()));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Where pending tasks wait: a lane for each kind and queue. Its invariant: a task is in a lane if and only if it is
+//! pending, and no lane is empty.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use crate::domain::{Kind, Priority, QueueName, Revision, Task, TaskId};
+
+/// Who goes first: priority, then age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    priority: Reverse<Priority>,
+    submitted: Revision,
+}
+
+impl Turn {
+    fn of(task: &Task, submitted: Revision) -> Self {
+        Self { priority: Reverse(task.spec.priority.unwrap_or_default()), submitted }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    plain: BTreeMap<Turn, TaskId>,
+    /// Tasks that a worker died of: each runs where no other of them runs, so that neighbours are not blamed.
+    suspects: BTreeMap<Turn, TaskId>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    lanes: BTreeMap<Kind, BTreeMap<QueueName, Lane>>,
+    /// Tasks that have come since the last placement.
+    fresh: BTreeMap<Turn, TaskId>,
+}
+
+impl Lanes {
+    pub fn push(&mut self, task: &Task, submitted: Revision) {
+        let lane = self.lanes.entry(task.spec.kind.clone()).or_default().entry(task.spec.queue()).or_default();
+        lane.side(is_suspect(task)).insert(Turn::of(task, submitted), task.id.clone());
+        self.fresh.insert(Turn::of(task, submitted), task.id.clone());
+    }
+
+    /// The tasks that have come since the last call, in turn.
+    pub fn take_fresh(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.fresh).into_values().collect()
+    }
+
+    pub fn remove(&mut self, task: &Task, submitted: Revision) {
+        let queue = task.spec.queue();
+        let Some(queues) = self.lanes.get_mut(&task.spec.kind) else { return };
+        let Some(lane) = queues.get_mut(&queue) else { return };
+        lane.side(is_suspect(task)).remove(&Turn::of(task, submitted));
+        if lane.plain.is_empty() && lane.suspects.is_empty() {
+            queues.remove(&queue);
+        }
+        if queues.is_empty() {
+            self.lanes.remove(&task.spec.kind);
+        }
+    }
+
+    /// The task whose turn it is at a worker that serves these kinds and queues.
+    pub fn next_for(&self, kinds: &BTreeSet<Kind>, queues: &BTreeSet<QueueName>, suspects: bool) -> Option<&TaskId> {
+        let waiting = kinds.iter().filter_map(|kind| self.lanes.get(kind)).flatten();
+        let served = waiting.filter(|(queue, _)| queues.contains(*queue));
+        served.filter_map(|(_, lane)| lane.first(suspects)).min_by_key(|(turn, _)| *turn).map(|(_, id)| id)
+    }
+}
+
+impl Lane {
+    fn side(&mut self, suspect: bool) -> &mut BTreeMap<Turn, TaskId> {
+        if suspect { &mut self.suspects } else { &mut self.plain }
+    }
+
+    fn first(&self, suspects: bool) -> Option<(&Turn, &TaskId)> {
+        let suspect = self.suspects.first_key_value().filter(|_| suspects);
+        [self.plain.first_key_value(), suspect].into_iter().flatten().min_by_key(|(turn, _)| *turn)
+    }
+}
+
+pub(super) fn is_suspect(task: &Task) -> bool {
+    task.worker_deaths > 0
+}

@@ -1,0 +1,214 @@
+//! The scheduler: every rule of a task's life, as one pure machine.
+//!
+//! `step(now, event)` turns what happened into what must follow. It knows no clock, no chance, no await and no IO. The
+//! caller's duties:
+//!
+//! * Effects are in order. A [`Effect::Change`] becomes durable before anything that follows it goes out: commit, then
+//!   send, then answer.
+//! * If a change may not have become durable, the scheduler is dropped and another is recovered from the store: memory
+//!   is a cache.
+//! * [`Scheduler::next_deadline`] says when the next [`Event::Tick`] is due.
+
+mod attempts;
+mod calls;
+mod fleet;
+mod lanes;
+mod placement;
+mod queries;
+mod recovery;
+mod retention;
+mod table;
+mod workers;
+
+use std::{sync::Arc, time::Duration};
+
+pub use self::queries::Totals;
+use self::{fleet::Fleet, lanes::Lanes, retention::Retention, table::Table};
+use super::{
+    Answer, Change, Incarnation, Member, Monotonic, Now, Order, Report, Revision, TaskEvent, TaskId, TaskSpec, Term,
+    WorkerHello, WorkerId,
+};
+
+/// What the cluster's operator has set. The defaults are DESIGN's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most tasks, retained ones included.
+    pub max_tasks: u64,
+    /// Most bytes of tasks, retained ones included.
+    pub max_bytes: u64,
+    /// How long a worker without a link may come back before its attempts go elsewhere.
+    pub reconnect_grace: Duration,
+    /// The same, counted from the end of a takeover: one session timeout of the store.
+    pub takeover_grace: Duration,
+    /// How long a succeeded or cancelled task is kept, and how many of them at most.
+    pub retain_finished: Duration,
+    pub retain_finished_count: usize,
+    /// The same for failed tasks.
+    pub retain_failed: Duration,
+    pub retain_failed_count: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_tasks: 1_000_000,
+            max_bytes: 1 << 30,
+            reconnect_grace: Duration::from_secs(2),
+            takeover_grace: Duration::from_secs(4),
+            retain_finished: Duration::from_mins(10),
+            retain_finished_count: 100_000,
+            retain_failed: Duration::from_hours(7 * 24),
+            retain_failed_count: 10_000,
+        }
+    }
+}
+
+/// A task that three workers died of is not given to a fourth.
+pub const MAX_WORKER_DEATHS: u32 = 3;
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Answered.
+    Submit {
+        task_id: TaskId,
+        spec: Arc<TaskSpec>,
+        traceparent: Option<Arc<str>>,
+        /// Not accepted after it.
+        deadline: Monotonic,
+    },
+    /// Answered.
+    Cancel {
+        task_id: TaskId,
+    },
+    /// A worker has opened a link. Answered by [`Effect::Welcome`] or [`Effect::Refuse`].
+    Hello(WorkerHello),
+    Report {
+        worker: WorkerId,
+        incarnation: Incarnation,
+        report: Report,
+    },
+    /// The worker is stopping: nothing new for it.
+    Draining {
+        worker: WorkerId,
+        incarnation: Incarnation,
+    },
+    /// The link ended without a goodbye.
+    LinkLost {
+        worker: WorkerId,
+        incarnation: Incarnation,
+    },
+    /// The worker has left on purpose.
+    Goodbye {
+        worker: WorkerId,
+        incarnation: Incarnation,
+    },
+    /// The members of the store, all of them.
+    Members(Vec<Member>),
+    /// Time has passed.
+    Tick,
+}
+
+/// Something that must follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Make it durable.
+    Change(Change),
+    /// Send it to the worker's link; lost with the link, and then sent again after its next hello.
+    Order { worker: WorkerId, order: Order },
+    /// Tell the watchers.
+    Push(TaskEvent),
+    /// Of the event that was just stepped.
+    Answer(Answer),
+    /// The hello was accepted.
+    Welcome { worker: WorkerId },
+    /// The hello was refused: another incarnation of this worker is linked.
+    Refuse { worker: WorkerId, linked: Incarnation },
+    /// For the log and the metrics.
+    Note(Note),
+}
+
+/// Something worth telling an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The attempts of a worker that is given up for lost go elsewhere.
+    WorkerLost { worker: WorkerId, attempts: usize },
+    /// A report was for an attempt that is not current.
+    StaleReport { worker: WorkerId, report: &'static str, task_id: TaskId, attempt: u32 },
+}
+
+/// The leader's whole memory.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: Limits,
+    term: Term,
+    revision: Revision,
+    table: Table,
+    lanes: Lanes,
+    fleet: Fleet,
+    retention: Retention,
+}
+
+impl Scheduler {
+    fn new(limits: Limits, term: Term) -> Self {
+        Self {
+            limits,
+            term,
+            revision: Revision::start_of(term),
+            table: Table::default(),
+            lanes: Lanes::default(),
+            fleet: Fleet::default(),
+            retention: Retention::default(),
+        }
+    }
+
+    /// Takes one event and appends what must follow to `effects`.
+    pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Submit { task_id, spec, traceparent, deadline } => {
+                let answer = self.submit(now, task_id, spec, traceparent, deadline, effects);
+                effects.push(Effect::Answer(answer));
+            }
+            Event::Cancel { task_id } => {
+                let answer = self.cancel(now, &task_id, effects);
+                effects.push(Effect::Answer(answer));
+            }
+            Event::Hello(hello) => self.hello(now, hello, effects),
+            Event::Report { worker, incarnation, report } => {
+                if self.fleet.is(&worker, incarnation) {
+                    self.report(now, &worker, report, effects);
+                }
+            }
+            Event::Draining { worker, incarnation } => {
+                if self.fleet.is(&worker, incarnation) {
+                    self.fleet.drain(&worker);
+                }
+            }
+            Event::LinkLost { worker, incarnation } => self.link_lost(now, &worker, incarnation),
+            Event::Goodbye { worker, incarnation } => self.goodbye(now, &worker, incarnation, effects),
+            Event::Members(members) => self.fleet.set_members(members),
+            Event::Tick => self.tick(now, effects),
+        }
+        self.place(effects);
+    }
+
+    /// When time alone makes something happen: the next [`Event::Tick`] is due then.
+    pub fn next_deadline(&self) -> Option<Monotonic> {
+        [self.fleet.next_deadline(), self.retention.next_deadline(&self.limits)].into_iter().flatten().min()
+    }
+
+    fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        for worker in self.fleet.overdue(now.monotonic) {
+            self.lose(now, &worker, effects);
+        }
+        for task_id in self.retention.due(now.monotonic, &self.limits) {
+            self.table.remove(&task_id);
+            effects.push(Effect::Change(Change::Removed { task_id }));
+        }
+    }
+
+    fn next_revision(&mut self) -> Revision {
+        self.revision = self.revision.next();
+        self.revision
+    }
+}

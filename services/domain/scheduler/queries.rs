@@ -1,0 +1,101 @@
+//! What can be read: nothing here changes anything.
+
+use super::Scheduler;
+use crate::domain::{Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, WorkerState, WorkerView};
+
+/// Most bytes of the tasks of one page.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
+/// What a task costs in a page beside its labels and its failure: ids, names, times.
+const TASK_BYTES: usize = 512;
+/// Most tasks that one page looks at: a filter that hardly anything matches never holds up what people wait for.
+const MAX_LOOKS: usize = 10_000;
+
+/// The tasks and the workers in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    pub tasks: u64,
+    pub bytes: u64,
+    pub corrupt_records: u64,
+    pub workers: u32,
+    pub slots: u32,
+    pub busy_slots: u32,
+}
+
+impl Scheduler {
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    pub fn get(&self, task_id: &TaskId) -> Answer {
+        if self.table.is_corrupt(task_id) {
+            return Answer::Refused(Refusal::CorruptRecord);
+        }
+        self.table.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |entry| Answer::Task(entry.task.clone()))
+    }
+
+    /// The present states of these tasks.
+    pub fn present(&self, task_ids: &[TaskId]) -> Page {
+        let mut page = Page::default();
+        for task_id in task_ids {
+            match self.table.get(task_id) {
+                Some(entry) => page.tasks.push(entry.task.clone()),
+                None => page.missing.push(task_id.clone()),
+            }
+        }
+        page
+    }
+
+    pub fn list(&self, query: &ListQuery) -> Page {
+        let mut page = Page::default();
+        let (mut looks, mut bytes) = (0, 0);
+        let mut last: Option<&TaskId> = None;
+        for entry in self.table.after(query.after.as_ref()) {
+            if looks == MAX_LOOKS || page.tasks.len() >= query.page_size as usize || bytes >= MAX_PAGE_BYTES {
+                page.next_after = last.cloned();
+                break;
+            }
+            looks += 1;
+            last = Some(&entry.task.id);
+            let task = &entry.task;
+            if task.revision > query.after_revision && query.filter.matches(&task.spec, task.state) {
+                bytes += page_bytes(task);
+                page.tasks.push(task.clone());
+            }
+        }
+        page
+    }
+
+    pub fn count(&self, state: TaskState) -> u64 {
+        self.table.count(state)
+    }
+
+    pub fn workers(&self) -> Vec<WorkerView> {
+        self.fleet.views()
+    }
+
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals {
+            tasks: self.table.tasks(),
+            bytes: self.table.bytes(),
+            corrupt_records: self.table.corrupt(),
+            ..Totals::default()
+        };
+        for worker in self.fleet.views() {
+            if worker.state != WorkerState::Disconnected {
+                totals.workers += 1;
+                totals.slots += worker.offer.map_or(0, |offer| offer.slots);
+                totals.busy_slots += worker.busy_slots;
+            }
+        }
+        totals
+    }
+}
+
+fn page_bytes(task: &Task) -> usize {
+    let labels: usize = task.spec.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let failure = match &task.outcome {
+        Some(crate::domain::Outcome::Failed(failure)) => failure.message.len(),
+        _ => 0,
+    };
+    TASK_BYTES + labels + failure
+}

@@ -1,0 +1,111 @@
+//! How a new leader begins: from what the store holds, and nothing else.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Effect, Limits, Scheduler, attempts::Return, calls::pending, fleet::Hold, lanes::is_suspect,
+    retention::end_on_clock, table::Entry,
+};
+use crate::domain::{Assignment, AttemptId, Change, Incarnation, Loaded, LoadedTask, Now, TaskState, Term, WorkerId};
+
+impl Scheduler {
+    /// The scheduler of a new term, and what must be made durable first.
+    ///
+    /// An assignment is taken over if it is the next attempt of a live task; any other is swept. The workers that hold
+    /// one have the takeover grace, counted from now, to say hello.
+    pub fn recover(limits: Limits, term: Term, now: Now, loaded: Loaded) -> (Self, Vec<Effect>) {
+        let mut scheduler = Self::new(limits, term);
+        let mut effects = Vec::new();
+        scheduler.table.set_corrupt(loaded.corrupt);
+        for task in loaded.tasks {
+            scheduler.restore(now, task);
+        }
+        let incarnations = scheduler.expect_workers(now, &loaded.assignments);
+        for assignment in loaded.assignments {
+            scheduler.take_over(now, assignment, &incarnations, &mut effects);
+        }
+        for worker in loaded.workers {
+            if !incarnations.contains_key(&worker) {
+                effects.push(Effect::Change(Change::WorkerForgotten { worker }));
+            }
+        }
+        (scheduler, effects)
+    }
+
+    fn restore(&mut self, now: Now, loaded: LoadedTask) {
+        let submitted = loaded.submission.revision;
+        let mut task = pending(&loaded.submission);
+        if let Some(status) = loaded.status {
+            task.attempt = status.attempt;
+            task.revision = status.revision;
+            task.worker_deaths = status.worker_deaths;
+            task.worker = status.worker;
+            task.fence = status.fence;
+            task.start_time = status.start_time;
+            task.end_time = status.end_time;
+            task.state = status.outcome.as_ref().map_or(TaskState::Pending, |outcome| outcome.state());
+            task.outcome = status.outcome;
+        }
+        if task.state.is_terminal() {
+            let failed = task.state == TaskState::Failed;
+            let retention = if failed { self.limits.retain_failed } else { self.limits.retain_finished };
+            let end = end_on_clock(task.end_time.unwrap_or_default(), now.wall, now.monotonic, retention);
+            self.retention.keep(task.id.clone(), task.state, end);
+        } else {
+            self.lanes.push(&task, submitted);
+        }
+        self.table.insert(Entry { task, submitted });
+    }
+
+    /// Each worker's incarnation is the one of its youngest assignment.
+    fn expect_workers(&mut self, now: Now, assignments: &[Assignment]) -> BTreeMap<WorkerId, Incarnation> {
+        let mut youngest = BTreeMap::new();
+        for assignment in assignments {
+            let seen = youngest.entry(assignment.worker.clone()).or_insert((assignment.fence, assignment.incarnation));
+            *seen = (*seen).max((assignment.fence, assignment.incarnation));
+        }
+        let lost_at = now.monotonic.after(self.limits.takeover_grace);
+        let incarnations = youngest.into_iter().map(|(worker, (_, incarnation))| (worker, incarnation));
+        incarnations.inspect(|(worker, incarnation)| self.fleet.expect(worker.clone(), *incarnation, lost_at)).collect()
+    }
+
+    fn take_over(
+        &mut self,
+        now: Now,
+        assignment: Assignment,
+        incarnations: &BTreeMap<WorkerId, Incarnation>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Assignment { task_id, worker, attempt, incarnation, fence } = assignment;
+        if self.table.is_corrupt(&task_id) {
+            return;
+        }
+        let next = self
+            .table
+            .get(&task_id)
+            .filter(|entry| entry.task.state == TaskState::Pending && entry.task.attempt < attempt);
+        let Some(entry) = next else {
+            effects.push(Effect::Change(Change::Swept { task_id, worker }));
+            return;
+        };
+        self.lanes.remove(&entry.task, entry.submitted);
+        let suspect = is_suspect(&entry.task);
+        // What a watcher sees may have changed with the leader (RUNNING is not stored), so the revision is a new one.
+        let revision = self.next_revision();
+        self.table.update(&task_id, |task| {
+            task.state = TaskState::Assigned;
+            task.attempt = attempt;
+            task.worker = Some(worker.clone());
+            task.incarnation = Some(incarnation);
+            task.fence = fence;
+            task.revision = revision;
+            task.start_time = None;
+        });
+        if incarnations.get(&worker) == Some(&incarnation) {
+            let attempt = AttemptId { task_id, attempt };
+            self.fleet.set_hold(&worker, attempt, Hold::Current { suspect });
+        } else {
+            self.take_back(now, &task_id, Return::WorkerLost, effects);
+        }
+    }
+}

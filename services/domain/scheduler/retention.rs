@@ -1,0 +1,69 @@
+//! How long the finished stay: by time and by count, the failed apart from the others, and none shorter than a moment.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::Limits;
+use crate::domain::{Monotonic, TaskId, TaskState, Wall};
+
+/// Nothing goes sooner than this after its end, however many there are: a retried submit or a late watch finds it.
+pub(super) const MIN_RETENTION: Duration = Duration::from_mins(1);
+
+/// Most removals of one tick: retention never holds up what people wait for.
+const MAX_REMOVALS: usize = 500;
+
+#[derive(Debug, Default)]
+pub(super) struct Retention {
+    finished: Shelf,
+    failed: Shelf,
+}
+
+impl Retention {
+    /// Keeps a task that ended at this moment of the leader's clock.
+    pub fn keep(&mut self, task_id: TaskId, state: TaskState, end: Monotonic) {
+        let shelf = if state == TaskState::Failed { &mut self.failed } else { &mut self.finished };
+        shelf.ended.insert((end, task_id));
+    }
+
+    /// Takes the tasks whose time is over; some of them, if they are many.
+    pub fn due(&mut self, now: Monotonic, limits: &Limits) -> Vec<TaskId> {
+        let mut due = self.finished.due(now, limits.retain_finished, limits.retain_finished_count);
+        due.extend(self.failed.due(now, limits.retain_failed, limits.retain_failed_count));
+        due
+    }
+
+    pub fn next_deadline(&self, limits: &Limits) -> Option<Monotonic> {
+        let finished = self.finished.next(limits.retain_finished, limits.retain_finished_count);
+        let failed = self.failed.next(limits.retain_failed, limits.retain_failed_count);
+        [finished, failed].into_iter().flatten().min()
+    }
+}
+
+/// When a stored end was, on the leader's clock: its age by the wall clocks, but never longer ago than the retention and
+/// never in the future, whatever the clocks say.
+pub(super) fn end_on_clock(end: Wall, now: Wall, clock: Monotonic, retention: Duration) -> Monotonic {
+    let longest = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+    let age = now.0.saturating_sub(end.0).min(longest);
+    Monotonic(clock.0.saturating_sub(age))
+}
+
+/// Ended tasks by the moment of their end.
+#[derive(Debug, Default)]
+struct Shelf {
+    ended: BTreeSet<(Monotonic, TaskId)>,
+}
+
+impl Shelf {
+    fn next(&self, retention: Duration, most: usize) -> Option<Monotonic> {
+        let (end, _) = self.ended.first()?;
+        let stay = if self.ended.len() > most { MIN_RETENTION } else { retention.max(MIN_RETENTION) };
+        Some(end.after(stay))
+    }
+
+    fn due(&mut self, now: Monotonic, retention: Duration, most: usize) -> Vec<TaskId> {
+        let mut due = Vec::new();
+        while due.len() < MAX_REMOVALS && self.next(retention, most).is_some_and(|next| next <= now) {
+            due.extend(self.ended.pop_first().map(|(_, task_id)| task_id));
+        }
+        due
+    }
+}

@@ -1,0 +1,101 @@
+//! The table of tasks. Its invariant: the counts and the bytes are those of its tasks.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use crate::domain::{Outcome, Revision, Task, TaskId, TaskSpec, TaskState};
+
+/// What a task costs in the store beside its payload and its result: two nodes with their paths and small fields.
+/// Measured: 700 to 840 bytes of server memory for a node of 64 bytes.
+const TASK_OVERHEAD_BYTES: u64 = 1_600;
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub task: Task,
+    /// Revision of the submit: the age of the task among its equals.
+    pub submitted: Revision,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: BTreeMap<TaskId, Entry>,
+    /// Ids whose records cannot be read.
+    corrupt: BTreeSet<TaskId>,
+    counts: BTreeMap<TaskState, u64>,
+    bytes: u64,
+}
+
+impl Table {
+    pub fn get(&self, id: &TaskId) -> Option<&Entry> {
+        self.entries.get(id)
+    }
+
+    pub fn is_corrupt(&self, id: &TaskId) -> bool {
+        self.corrupt.contains(id)
+    }
+
+    pub fn insert(&mut self, entry: Entry) {
+        *self.counts.entry(entry.task.state).or_default() += 1;
+        self.bytes += cost(&entry.task);
+        self.entries.insert(entry.task.id.clone(), entry);
+    }
+
+    pub fn set_corrupt(&mut self, ids: impl IntoIterator<Item = TaskId>) {
+        self.corrupt.extend(ids);
+    }
+
+    /// Changes a task, and returns it as it is after the change, with its state before.
+    pub fn update(&mut self, id: &TaskId, change: impl FnOnce(&mut Task)) -> Option<(&Entry, TaskState)> {
+        let entry = self.entries.get_mut(id)?;
+        let (before, cost_before) = (entry.task.state, cost(&entry.task));
+        change(&mut entry.task);
+        let after = entry.task.state;
+        self.bytes = self.bytes - cost_before + cost(&entry.task);
+        if before != after {
+            self.counts.entry(before).and_modify(|count| *count -= 1);
+            *self.counts.entry(after).or_default() += 1;
+        }
+        Some((entry, before))
+    }
+
+    pub fn remove(&mut self, id: &TaskId) {
+        if let Some(entry) = self.entries.remove(id) {
+            self.counts.entry(entry.task.state).and_modify(|count| *count -= 1);
+            self.bytes -= cost(&entry.task);
+        }
+    }
+
+    /// Every task, in the order of ids, after one of them.
+    pub fn after(&self, id: Option<&TaskId>) -> impl Iterator<Item = &Entry> {
+        let start = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.entries.range((start, Bound::Unbounded)).map(|(_, entry)| entry)
+    }
+
+    pub fn tasks(&self) -> u64 {
+        (self.entries.len() + self.corrupt.len()) as u64
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub fn corrupt(&self) -> u64 {
+        self.corrupt.len() as u64
+    }
+
+    pub fn count(&self, state: TaskState) -> u64 {
+        self.counts.get(&state).copied().unwrap_or(0)
+    }
+}
+
+/// What a task with this spec occupies in the store before it has an outcome; roughly, in bytes.
+pub(super) fn cost_of_spec(spec: &TaskSpec) -> u64 {
+    let labels: usize = spec.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+    TASK_OVERHEAD_BYTES + (spec.payload.len() + labels) as u64
+}
+
+fn cost(task: &Task) -> u64 {
+    cost_of_spec(&task.spec) + task.outcome.as_ref().map_or(0, Outcome::bytes) as u64
+}
