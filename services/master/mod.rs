@@ -1,1 +1,127 @@
+//! The master: stands for election, and while it leads decides everything about tasks.
+//!
+//! One task, the [`driver`], owns all of a leader's state; the links have a bounded queue to it and nothing else. The
+//! master never runs a task and never talks to a client other than a client service.
 
+mod calls;
+mod client_links;
+mod clock;
+mod driver;
+mod input;
+mod interest;
+mod link;
+mod metrics;
+mod outbox;
+mod reign;
+mod service;
+mod standby;
+mod standby_links;
+mod watchdog;
+mod worker_links;
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+
+use self::{metrics::Metrics, reign::Reign, service::Links, standby::Immunity};
+pub use crate::domain::scheduler::Limits;
+use crate::{
+    runtime::serve::{HealthReporter, ServeError, serve},
+    store::{Candidate, Store, StoreError},
+};
+
+/// What a master is told at its start.
+pub struct Options {
+    pub store: Arc<dyn Store>,
+    pub listener: TcpListener,
+    /// host:port under which the others reach the listener.
+    pub advertise: String,
+    pub limits: Limits,
+}
+
+/// Why a master ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Starting again with the same input would not help.
+    #[error(transparent)]
+    Store(StoreError),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+}
+
+/// Pause after a candidacy that failed: short enough for a failover, long enough not to burden an ensemble that is down.
+const CAMPAIGN_PAUSE: Duration = Duration::from_millis(200);
+/// How long the links may take to say their goodbyes at a stop.
+const LINKS_END: Duration = Duration::from_millis(500);
+
+/// Runs a master until `shutdown` is cancelled and a leadership, if it held one, is handed over.
+///
+/// # Errors
+/// The port cannot be served, or the store is one that this program must not touch.
+pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
+    let Options { store, listener, advertise, limits } = options;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let health = HealthReporter::new();
+    let (leading, leader) = watch::channel(None);
+    let links = TaskTracker::new();
+    let service = Links::new(leader, links.clone()).into_server();
+    service::set_leading(&health, false).await;
+
+    let stop_serving = CancellationToken::new();
+    let serving = serve(listener, Routes::new(service), health.clone(), registry, stop_serving.clone());
+    let candidate = Candidate { id: uuid::Uuid::new_v4(), address: advertise };
+    let candidacies = Candidacies { store, candidate, limits, metrics, health, leading };
+    let campaigning = async {
+        let ended = candidacies.run(shutdown).await;
+        links.close();
+        // Links that do not end by themselves are cut with their connections.
+        let _ = tokio::time::timeout(LINKS_END, links.wait()).await;
+        stop_serving.cancel();
+        ended
+    };
+    let (served, campaigned) = tokio::join!(serving, campaigning);
+    campaigned.and(served.map_err(Error::from))
+}
+
+/// One candidacy after the other, each a session of its own.
+struct Candidacies {
+    store: Arc<dyn Store>,
+    candidate: Candidate,
+    limits: Limits,
+    metrics: Metrics,
+    health: HealthReporter,
+    leading: watch::Sender<Option<reign::Leading>>,
+}
+
+impl Candidacies {
+    async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        loop {
+            let immunity = Immunity::default();
+            let won = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                won = self.store.campaign(&self.candidate) => won,
+                never = standby::stand_by(&*self.store, &self.candidate, &immunity) => match never {},
+            };
+            match won {
+                Ok(leadership) => {
+                    let term = leadership.term();
+                    tracing::info!(%term, "leading");
+                    let reign =
+                        Reign::new(&self.candidate, self.limits.clone(), immunity.of_next_reign(), &self.metrics);
+                    let ended = reign.run(leadership, &self.leading, &self.health, &shutdown).await;
+                    tracing::info!(%term, reason = %ended, "no longer leading");
+                }
+                Err(error @ StoreError::Format { .. }) => return Err(Error::Store(error)),
+                Err(error) => tracing::warn!(%error, "the candidacy ended"),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = tokio::time::sleep(CAMPAIGN_PAUSE) => {}
+            }
+        }
+    }
+}

@@ -78,7 +78,7 @@ impl Scheduler {
     /// An attempt runs whose outcome nobody wants: its slot is held until the worker says that it stopped.
     pub(super) fn stop_stray(&mut self, worker: &WorkerId, attempt: AttemptId, effects: &mut Vec<Effect>) {
         self.fleet.set_hold(worker, attempt.clone(), Hold::Stopping);
-        let order = Order::Cancel { attempt, reason: "the attempt is not current" };
+        let order = Order::Cancel { attempt, reason: "the attempt is not current".into() };
         effects.push(Effect::Order { worker: worker.clone(), order });
     }
 

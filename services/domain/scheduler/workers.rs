@@ -95,7 +95,7 @@ impl Scheduler {
     /// Tells the worker to stop an attempt whose task was cancelled; its slot is held until it says that it did.
     pub(super) fn stop(&mut self, worker: &WorkerId, attempt: AttemptId, effects: &mut Vec<Effect>) {
         self.fleet.set_hold(worker, attempt.clone(), Hold::Stopping);
-        let order = Order::Cancel { attempt, reason: "the task was cancelled" };
+        let order = Order::Cancel { attempt, reason: "the task was cancelled".into() };
         effects.push(Effect::Order { worker: worker.clone(), order });
     }
 }

@@ -1,0 +1,143 @@
+//! How the driver takes what the links bring: each input becomes a step of the scheduler, or a look at it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::{
+    driver::{Asker, Driver},
+    input::{Handle, Input, LinkId},
+};
+use crate::{
+    domain::{Answer, Call, ClusterView, Page, Refusal, TaskId, TaskState, WorkerHello, scheduler::Event},
+    runtime::telemetry,
+    wire::{LeaderToClient, LeaderToWorker, LinkRefusal, detail_of},
+};
+
+impl Driver {
+    pub(super) fn take(&mut self, input: Input) {
+        match input {
+            Input::WorkerHello { hello, link } => self.worker_hello(hello, link),
+            Input::Report { worker, incarnation, report } => {
+                self.step(Event::Report { worker, incarnation, report }, &Asker::Nobody);
+            }
+            Input::Draining { worker, incarnation } => {
+                self.step(Event::Draining { worker, incarnation }, &Asker::Nobody);
+            }
+            Input::WorkerGone { link, worker, incarnation, goodbye } => {
+                if self.unlink(&worker, link) {
+                    let event = if goodbye {
+                        Event::Goodbye { worker, incarnation }
+                    } else {
+                        Event::LinkLost { worker, incarnation }
+                    };
+                    self.step(event, &Asker::Nobody);
+                }
+            }
+            Input::ClientHello { link } => {
+                link.send(LeaderToClient::Welcome(self.scheduler.term()));
+                self.clients.add(link);
+            }
+            Input::Call { link, call_id, call, arrival } => self.call(link, call_id, call, arrival),
+            Input::Malformed { link, call_id, error } => {
+                let answer = Answer::Refused(Refusal::Invalid(error.to_string().into()));
+                self.clients
+                    .send(link, LeaderToClient::Reply { call_id, answer, detail: crate::wire::Detail::Summary });
+            }
+            Input::Unwatch { link, task_ids, filter_ids } => self.clients.unwatch(link, &task_ids, &filter_ids),
+            Input::ClientGone { link } => self.clients.remove(link),
+        }
+        self.metrics.links(self.clients.len());
+    }
+
+    fn worker_hello(&mut self, hello: WorkerHello, link: Handle<LeaderToWorker>) {
+        if hello.term > self.scheduler.term() {
+            // Somebody has followed this leader, who will learn it at the next commit.
+            link.refuse(LinkRefusal::NotLeader);
+            return;
+        }
+        self.step(Event::Hello(hello), &Asker::Worker(link));
+    }
+
+    fn call(&mut self, link: LinkId, call_id: u64, call: Call, arrival: Instant) {
+        let mut asker = Asker::Client { link, call_id, detail: detail_of(&call), span: None };
+        match call {
+            Call::Submit { task_id, spec, traceparent, time_left } => {
+                let deadline = self.clock.monotonic(arrival + time_left);
+                let traceparent = traceparent.map(|traceparent| {
+                    let span = self.span(&task_id, &traceparent);
+                    let own = telemetry::traceparent(&span);
+                    if let Asker::Client { span: place, .. } = &mut asker {
+                        *place = Some(span);
+                    }
+                    own.unwrap_or(traceparent)
+                });
+                self.step(Event::Submit { task_id, spec, traceparent, deadline }, &asker);
+            }
+            Call::Cancel { task_id } => self.step(Event::Cancel { task_id }, &asker),
+            Call::Get { task_id } => {
+                let answer = self.scheduler.get(&task_id);
+                self.answer(&asker, answer);
+            }
+            Call::List(query) => {
+                let answer = Answer::Page(self.scheduler.list(&query));
+                self.answer(&asker, answer);
+            }
+            Call::Watch { task_ids } => {
+                let answer = self.watch(link, &task_ids);
+                self.answer(&asker, answer);
+            }
+            Call::WatchFilter { filter_id, filter } => {
+                let fits = self.clients.watch_filter(link, filter_id, filter);
+                let page = Answer::Page(Page::default());
+                self.answer(&asker, if fits { page } else { Answer::Refused(Refusal::TooManyWatches) });
+            }
+            Call::Cluster => {
+                let answer = Answer::Cluster(self.cluster());
+                self.answer(&asker, answer);
+            }
+            Call::Workers => {
+                let answer = Answer::Workers(self.scheduler.workers());
+                self.answer(&asker, answer);
+            }
+        }
+    }
+
+    /// Answers what was only read: it is true if this leader still led after the question came.
+    fn answer(&mut self, asker: &Asker, answer: Answer) {
+        self.outbox.barrier();
+        self.reply(asker, answer);
+    }
+
+    fn watch(&mut self, link: LinkId, task_ids: &[TaskId]) -> Answer {
+        let page = self.scheduler.present(task_ids);
+        let known: Vec<_> = page.tasks.iter().map(|task| task.id.clone()).collect();
+        if self.clients.watch(link, &known) { Answer::Page(page) } else { Answer::Refused(Refusal::TooManyWatches) }
+    }
+
+    fn cluster(&self) -> ClusterView {
+        let totals = self.scheduler.totals();
+        let tasks: BTreeMap<_, _> =
+            TaskState::ALL.into_iter().map(|state| (state, self.scheduler.count(state))).collect();
+        ClusterView {
+            address: self.about.address.clone(),
+            term: self.scheduler.term(),
+            lead_time: self.about.lead_time,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            workers: totals.workers,
+            slots: totals.slots,
+            busy_slots: totals.busy_slots,
+            standbys: self.about.standbys.count(),
+            corrupt_records: totals.corrupt_records,
+            tasks,
+        }
+    }
+
+    /// The leader's part of a submit, from the call to the reply.
+    fn span(&self, task_id: &TaskId, parent: &Arc<str>) -> Span {
+        let span = tracing::info_span!("lead_submit", %task_id, term = self.scheduler.term().0);
+        telemetry::set_parent(&span, parent);
+        span
+    }
+}

@@ -1,0 +1,260 @@
+//! The one loop that owns a leader's state: it takes inputs in turn, steps the scheduler, commits, and lets out what the
+//! commits allow. Any doubt about a commit ends it.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Span;
+
+use super::{
+    clock::Clock,
+    input::{Handle, Input, LinkId},
+    interest::Clients,
+    metrics::Metrics,
+    outbox::Outbox,
+    reign::{About, Ended},
+    watchdog::Pulse,
+};
+use crate::{
+    domain::{
+        Answer, Order, Scheduler, TaskEvent, WorkerId,
+        scheduler::{Effect, Event},
+    },
+    store::{Leadership, Members},
+    wire::{Detail, LeaderToClient, LeaderToWorker, LinkRefusal},
+};
+
+/// Most inputs taken between two looks at the commits.
+const MAX_INPUTS: usize = 256;
+/// Longest time that the loop rests, so that its pulse can be seen.
+const LONGEST_REST: Duration = Duration::from_millis(50);
+/// Longest wait for the commits in flight at a graceful stop; what is unanswered then is asked again at the next leader.
+const LAST_COMMITS: Duration = Duration::from_secs(1);
+
+/// Something that leaves the leader.
+pub(super) enum Out {
+    Welcome {
+        link: Handle<LeaderToWorker>,
+    },
+    Refuse {
+        link: Handle<LeaderToWorker>,
+        refusal: LinkRefusal,
+    },
+    /// Lost if this link is no longer the worker's: its next hello has it sent again.
+    Order {
+        worker: WorkerId,
+        link: LinkId,
+        order: Order,
+    },
+    Push(TaskEvent),
+    /// The span, if there is one, ends when it leaves.
+    Reply {
+        link: LinkId,
+        call_id: u64,
+        answer: Answer,
+        detail: Detail,
+        span: Option<Span>,
+    },
+}
+
+/// Who asked for the event that is being stepped.
+pub(super) enum Asker {
+    Nobody,
+    Worker(Handle<LeaderToWorker>),
+    Client { link: LinkId, call_id: u64, detail: Detail, span: Option<Span> },
+}
+
+pub(super) struct Driver {
+    pub(super) scheduler: Scheduler,
+    pub(super) clock: Clock,
+    pub(super) clients: Clients,
+    pub(super) outbox: Outbox<Out>,
+    pub(super) about: About,
+    pub(super) metrics: Metrics,
+    leadership: Box<dyn Leadership>,
+    workers: HashMap<WorkerId, Handle<LeaderToWorker>>,
+    inputs: mpsc::Receiver<Input>,
+    effects: Vec<Effect>,
+}
+
+impl Driver {
+    /// `effects` are those of the recovery.
+    pub fn new(
+        scheduler: Scheduler,
+        effects: Vec<Effect>,
+        clock: Clock,
+        leadership: Box<dyn Leadership>,
+        inputs: mpsc::Receiver<Input>,
+        about: About,
+        metrics: Metrics,
+    ) -> Self {
+        let mut driver = Self {
+            scheduler,
+            clock,
+            clients: Clients::default(),
+            outbox: Outbox::new(),
+            about,
+            metrics,
+            leadership,
+            workers: HashMap::new(),
+            inputs,
+            effects,
+        };
+        driver.follow(&Asker::Nobody);
+        driver
+    }
+
+    /// Drives until the leadership ends, by itself or because `shutdown` is cancelled.
+    pub async fn run(mut self, pulse: &Pulse, shutdown: &CancellationToken) -> Ended {
+        let lost = self.leadership.lost();
+        let mut members = self.leadership.members();
+        members.mark_changed();
+        let mut inputs = Vec::with_capacity(MAX_INPUTS);
+        loop {
+            pulse.beat();
+            self.issue();
+            let rest = self.rest();
+            tokio::select! {
+                biased;
+                () = lost.cancelled() => return Ended::Lost,
+                () = shutdown.cancelled() => return self.stop().await,
+                committed = self.outbox.committed() => match committed {
+                    Ok((outs, done)) => {
+                        self.metrics.committed(done);
+                        outs.into_iter().for_each(|out| self.let_out(out));
+                    }
+                    Err(doubt) => return Ended::Doubt(doubt),
+                },
+                _ = self.inputs.recv_many(&mut inputs, MAX_INPUTS), if self.outbox.has_room() => {
+                    inputs.drain(..).for_each(|input| self.take(input));
+                }
+                Ok(()) = members.changed() => self.set_members(&mut members),
+                () = tokio::time::sleep_until(rest) => self.tick(),
+            }
+        }
+    }
+
+    /// Hands over: what is decided is committed and answered, then the next in line leads, then the links learn of it.
+    async fn stop(mut self) -> Ended {
+        self.issue();
+        let deadline = Instant::now() + LAST_COMMITS;
+        while !self.outbox.is_empty() {
+            match tokio::time::timeout_at(deadline, self.outbox.committed()).await {
+                Ok(Ok((outs, _))) => outs.into_iter().for_each(|out| self.let_out(out)),
+                Ok(Err(_)) | Err(_) => break,
+            }
+            self.issue();
+        }
+        self.leadership.resign().await;
+        self.about.resigned.cancel();
+        for link in self.workers.values() {
+            link.send(LeaderToWorker::Goodbye);
+        }
+        self.clients.send_all(&LeaderToClient::Goodbye);
+        Ended::Resigned
+    }
+
+    fn issue(&mut self) {
+        let leadership = &mut self.leadership;
+        let free = self.outbox.issue(|changes| leadership.commit(changes));
+        free.into_iter().for_each(|out| self.let_out(out));
+        self.metrics.in_flight(self.outbox.in_flight());
+    }
+
+    fn rest(&self) -> Instant {
+        let longest = Instant::now() + LONGEST_REST;
+        self.scheduler.next_deadline().map_or(longest, |at| longest.min(self.clock.instant(at)))
+    }
+
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        if self.scheduler.next_deadline().is_some_and(|at| at <= now.monotonic) {
+            self.step(Event::Tick, &Asker::Nobody);
+        }
+        self.metrics.observe(&self.scheduler);
+    }
+
+    fn set_members(&mut self, members: &mut watch::Receiver<Members>) {
+        let members = members.borrow_and_update().values().cloned().collect();
+        self.step(Event::Members(members), &Asker::Nobody);
+    }
+
+    pub(super) fn step(&mut self, event: Event, asker: &Asker) {
+        self.scheduler.step(self.clock.now(), event, &mut self.effects);
+        self.follow(asker);
+    }
+
+    /// Queues what follows from a step.
+    fn follow(&mut self, asker: &Asker) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Change(change) => {
+                    self.metrics.change(&change);
+                    self.outbox.change(change);
+                }
+                Effect::Order { worker, order } => {
+                    if let Some(link) = self.workers.get(&worker) {
+                        self.outbox.out(Out::Order { worker, link: link.id, order });
+                    }
+                }
+                Effect::Push(event) => self.outbox.out(Out::Push(event)),
+                Effect::Answer(answer) => self.reply(asker, answer),
+                Effect::Welcome { worker } => self.welcome(worker, asker),
+                Effect::Refuse { worker, .. } => {
+                    if let Asker::Worker(link) = asker {
+                        let refusal = LinkRefusal::IncarnationConflict(worker);
+                        self.outbox.out(Out::Refuse { link: link.clone(), refusal });
+                    }
+                }
+                Effect::Note(note) => self.metrics.note(&note),
+            }
+        }
+        self.effects = effects;
+    }
+
+    pub(super) fn reply(&mut self, asker: &Asker, answer: Answer) {
+        if let Asker::Client { link, call_id, detail, span } = asker {
+            let (link, call_id, detail, span) = (*link, *call_id, *detail, span.clone());
+            self.outbox.out(Out::Reply { link, call_id, answer, detail, span });
+        }
+    }
+
+    /// A link has ended. False: the worker has another one since.
+    pub(super) fn unlink(&mut self, worker: &WorkerId, link: LinkId) -> bool {
+        let current = self.workers.get(worker).is_some_and(|current| current.id == link);
+        if current {
+            self.workers.remove(worker);
+        }
+        current
+    }
+
+    fn welcome(&mut self, worker: WorkerId, asker: &Asker) {
+        let Asker::Worker(link) = asker else { return };
+        if let Some(old) = self.workers.insert(worker, link.clone()) {
+            old.cut();
+        }
+        self.outbox.out(Out::Welcome { link: link.clone() });
+    }
+
+    fn let_out(&self, out: Out) {
+        match out {
+            Out::Welcome { link } => link.send(LeaderToWorker::Welcome(self.scheduler.term())),
+            Out::Refuse { link, refusal } => link.refuse(refusal),
+            Out::Order { worker, link, order } => {
+                if let Some(current) = self.workers.get(&worker).filter(|current| current.id == link) {
+                    current.send(LeaderToWorker::Order(order));
+                }
+            }
+            Out::Push(event) => self.clients.push(&event),
+            Out::Reply { link, call_id, answer, detail, span } => {
+                self.clients.send(link, LeaderToClient::Reply { call_id, answer, detail });
+                drop(span);
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! One link from its hello on, whatever it carries: messages in, messages out, heartbeats both ways. It runs over a
+//! Stream and a Sink and knows nothing of gRPC.
+
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::input::Input;
+use crate::{
+    runtime::heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
+    wire::LinkRefusal,
+};
+
+/// What the dialler's message is to the link.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// For the driver.
+    Input(Input),
+    /// A sign of life.
+    Heartbeat,
+    Goodbye,
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The other end said goodbye.
+    Goodbye,
+    /// The other end, or the way to it, is gone.
+    Gone,
+    /// This end has ended it.
+    Closed,
+}
+
+/// The first message of a link.
+///
+/// # Errors
+/// None came in time, or not a valid one.
+pub(super) async fn hello<In>(
+    incoming: &mut (impl Stream<Item = Result<In, LinkRefusal>> + Unpin),
+) -> Result<In, LinkRefusal> {
+    timeout(LINK_IDLE_LIMIT, incoming.next()).await.ok().flatten().unwrap_or(Err(LinkRefusal::Silent))
+}
+
+/// Runs a link to its end.
+pub(super) async fn run<In, Out>(
+    incoming: impl Stream<Item = Result<In, LinkRefusal>> + Unpin,
+    mut outgoing: impl Sink<Result<Out, LinkRefusal>> + Unpin,
+    orders: mpsc::Receiver<Result<Out, LinkRefusal>>,
+    heartbeat: impl Fn() -> Out,
+    cut: CancellationToken,
+    inputs: &mpsc::Sender<Input>,
+    sort: impl Fn(In) -> Message,
+) -> End {
+    let ended = {
+        let sending = send_all(&mut outgoing, orders, heartbeat);
+        tokio::select! {
+            ended = receive_all(incoming, inputs, sort) => ended,
+            ended = sending => Ok(ended),
+            () = cut.cancelled() => Ok(End::Closed),
+        }
+    };
+    match ended {
+        Ok(end) => end,
+        Err(refusal) => {
+            tracing::info!(%refusal, "ending a link");
+            // If it cannot be told, it will see the end.
+            let _ = timeout(HEARTBEAT, outgoing.send(Err(refusal))).await;
+            End::Gone
+        }
+    }
+}
+
+async fn receive_all<In>(
+    mut incoming: impl Stream<Item = Result<In, LinkRefusal>> + Unpin,
+    inputs: &mpsc::Sender<Input>,
+    sort: impl Fn(In) -> Message,
+) -> Result<End, LinkRefusal> {
+    loop {
+        let message = match timeout(LINK_IDLE_LIMIT, incoming.next()).await {
+            Err(_) => return Err(LinkRefusal::Silent),
+            Ok(None) => return Ok(End::Gone),
+            Ok(Some(message)) => message?,
+        };
+        match sort(message) {
+            Message::Heartbeat => {}
+            Message::Goodbye => return Ok(End::Goodbye),
+            Message::Input(input) => {
+                if inputs.send(input).await.is_err() {
+                    // Nobody takes it: the leadership is over.
+                    return Ok(End::Closed);
+                }
+            }
+        }
+    }
+}
+
+async fn send_all<Out>(
+    outgoing: &mut (impl Sink<Result<Out, LinkRefusal>> + Unpin),
+    mut orders: mpsc::Receiver<Result<Out, LinkRefusal>>,
+    heartbeat: impl Fn() -> Out,
+) -> End {
+    loop {
+        let (item, last) = match timeout(HEARTBEAT, orders.recv()).await {
+            Err(_) => (Ok(heartbeat()), false),
+            Ok(Some(item)) => {
+                let last = item.is_err();
+                (item, last)
+            }
+            Ok(None) => return End::Closed,
+        };
+        if outgoing.send(item).await.is_err() {
+            return End::Gone;
+        }
+        if last {
+            return End::Closed;
+        }
+    }
+}

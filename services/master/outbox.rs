@@ -1,0 +1,134 @@
+//! Commit, then send, then answer: the one order of everything that leaves the leader.
+//!
+//! What follows from events is queued here in order. A commit takes changes from the front; everything that goes out is
+//! bound to the commit before it, and leaves when that one is durable. Nothing overtakes.
+
+use std::collections::VecDeque;
+
+use tokio::time::Instant;
+
+use crate::{
+    domain::Change,
+    store::{Committing, Doubt, MAX_COMMIT_BYTES, MAX_COMMIT_CHANGES},
+};
+
+/// Most commits in flight: enough to hide the store's latency; more only makes each one smaller.
+const MAX_IN_FLIGHT: usize = 8;
+/// Most waiting items before the driver stops taking inputs: some full commits.
+const MAX_WAITING: usize = 16 * MAX_COMMIT_CHANGES;
+
+enum Item<Out> {
+    Change(Change),
+    /// A commit has to be issued from here on, even an empty one: somebody asks whether this leader still leads.
+    Barrier,
+    Out(Out),
+}
+
+struct Commit<Out> {
+    committing: Committing,
+    /// What leaves with it.
+    outs: Vec<Out>,
+    changes: usize,
+    issue: Instant,
+}
+
+/// What a commit was, for the metrics.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Done {
+    pub changes: usize,
+    pub issue: Instant,
+}
+
+pub(super) struct Outbox<Out> {
+    waiting: VecDeque<Item<Out>>,
+    in_flight: VecDeque<Commit<Out>>,
+}
+
+impl<Out> Outbox<Out> {
+    pub fn new() -> Self {
+        Self { waiting: VecDeque::new(), in_flight: VecDeque::new() }
+    }
+
+    pub fn change(&mut self, change: Change) {
+        self.waiting.push_back(Item::Change(change));
+    }
+
+    /// Whatever is put after it waits for a commit that is issued after this call.
+    pub fn barrier(&mut self) {
+        self.waiting.push_back(Item::Barrier);
+    }
+
+    pub fn out(&mut self, out: Out) {
+        self.waiting.push_back(Item::Out(out));
+    }
+
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Issues what can be issued, and returns what may leave at once because nothing before it is in flight.
+    pub fn issue(&mut self, mut commit: impl FnMut(Vec<Change>) -> Committing) -> Vec<Out> {
+        let mut free = Vec::new();
+        while !self.waiting.is_empty() && self.in_flight.len() < MAX_IN_FLIGHT {
+            let (changes, barrier, outs) = self.take();
+            if changes.is_empty() && !barrier {
+                match self.in_flight.back_mut() {
+                    Some(last) => last.outs.extend(outs),
+                    None => free.extend(outs),
+                }
+            } else {
+                let count = changes.len();
+                let committing = commit(changes);
+                self.in_flight.push_back(Commit { committing, outs, changes: count, issue: Instant::now() });
+            }
+        }
+        free
+    }
+
+    /// The next commit: as many changes as fit, whether it is wanted even without, and what leaves with it. Outs that
+    /// come before the first change are alone in theirs, so that they do not wait for it.
+    fn take(&mut self) -> (Vec<Change>, bool, Vec<Out>) {
+        let (mut changes, mut barrier, mut outs) = (Vec::new(), false, Vec::new());
+        let mut bytes = 0;
+        while let Some(item) = self.waiting.pop_front() {
+            match item {
+                Item::Out(out) => outs.push(out),
+                Item::Barrier | Item::Change(_) if changes.is_empty() && !barrier && !outs.is_empty() => {
+                    self.waiting.push_front(item);
+                    break;
+                }
+                Item::Barrier => barrier = true,
+                Item::Change(change) => {
+                    bytes += change.bytes();
+                    let full = changes.len() == MAX_COMMIT_CHANGES || bytes > MAX_COMMIT_BYTES;
+                    if full && !changes.is_empty() {
+                        self.waiting.push_front(Item::Change(change));
+                        break;
+                    }
+                    changes.push(change);
+                }
+            }
+        }
+        (changes, barrier, outs)
+    }
+
+    /// Waits for the oldest commit in flight, and returns what leaves with it. To be called only if there is one.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The commit is in doubt, and with it everything after it.
+    pub async fn committed(&mut self) -> Result<(Vec<Out>, Done), Doubt> {
+        let Some(oldest) = self.in_flight.front_mut() else { return std::future::pending().await };
+        (&mut oldest.committing).await?;
+        let Some(oldest) = self.in_flight.pop_front() else { return std::future::pending().await };
+        Ok((oldest.outs, Done { changes: oldest.changes, issue: oldest.issue }))
+    }
+}

@@ -1,0 +1,167 @@
+//! One leadership, from the load to its end.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    clock::Clock,
+    driver::Driver,
+    input::{Input, LinkId},
+    metrics::Metrics,
+    service,
+    watchdog::Pulse,
+};
+use crate::{
+    domain::{Scheduler, Term, Wall, scheduler::Limits},
+    runtime::serve::HealthReporter,
+    store::{Candidate, Doubt, Leadership, StoreError},
+};
+
+/// Most inputs that wait for the driver, over all links; then the links wait, and with them whoever sends.
+const MAX_INPUTS: usize = 8_192;
+/// The watchdog's limit, however short the sessions are: a busy machine may take a second for nothing.
+const LEAST_WATCHDOG: Duration = Duration::from_secs(2);
+
+/// How a leadership ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Resigned,
+    Lost,
+    Doubt(Doubt),
+    Load(StoreError),
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resigned => f.write_str("handed over"),
+            Self::Lost => f.write_str("the leadership was lost"),
+            Self::Doubt(doubt) => write!(f, "{doubt}"),
+            Self::Load(error) => write!(f, "the tasks could not be loaded: {error}"),
+        }
+    }
+}
+
+/// How many standbys have a link.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standbys(Arc<AtomicU32>);
+
+impl Standbys {
+    pub fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Counts one until it is dropped.
+    pub fn enter(&self) -> impl Drop + use<> {
+        struct Guard(Arc<AtomicU32>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Guard(self.0.clone())
+    }
+}
+
+/// What a leader says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct About {
+    pub address: String,
+    pub lead_time: Wall,
+    pub standbys: Standbys,
+    /// Cancelled when it has handed over on purpose, before its links end.
+    pub resigned: CancellationToken,
+}
+
+/// How a link reaches the leader of this process, while it leads.
+#[derive(Debug, Clone)]
+pub(super) struct Leading {
+    pub term: Term,
+    pub inputs: mpsc::Sender<Input>,
+    pub standbys: Standbys,
+    /// Until when it must not be deposed by suspicion, and how long that was at the start.
+    pub immune_until: Instant,
+    pub immunity: Duration,
+    /// As in [`About`].
+    pub resigned: CancellationToken,
+    links: Arc<AtomicU64>,
+}
+
+impl Leading {
+    pub fn next_link(&self) -> LinkId {
+        LinkId(self.links.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+pub(super) struct Reign {
+    address: String,
+    limits: Limits,
+    immunity: Duration,
+    metrics: Metrics,
+}
+
+impl Reign {
+    pub fn new(candidate: &Candidate, limits: Limits, immunity: Duration, metrics: &Metrics) -> Self {
+        Self { address: candidate.address.clone(), limits, immunity, metrics: metrics.clone() }
+    }
+
+    /// Loads, recovers, announces itself to the links, drives.
+    pub async fn run(
+        self,
+        mut leadership: Box<dyn Leadership>,
+        leading: &watch::Sender<Option<Leading>>,
+        health: &HealthReporter,
+        shutdown: &CancellationToken,
+    ) -> Ended {
+        let start = Instant::now();
+        let loaded = match leadership.load().await {
+            Ok(loaded) => loaded,
+            Err(error) => return Ended::Load(error),
+        };
+        let (term, tasks, corrupt) = (leadership.term(), loaded.tasks.len(), loaded.corrupt.len());
+        let clock = Clock::start();
+        let watchdog = (self.limits.takeover_grace / 2).max(LEAST_WATCHDOG);
+        let (scheduler, effects) = Scheduler::recover(self.limits, term, clock.now(), loaded);
+        tracing::info!(%term, tasks, corrupt, took = ?start.elapsed(), "loaded");
+
+        let (inputs, receiver) = mpsc::channel(MAX_INPUTS);
+        let about = About {
+            address: self.address,
+            lead_time: clock.now().wall,
+            standbys: Standbys::default(),
+            resigned: CancellationToken::new(),
+        };
+        let handle = Leading {
+            term,
+            inputs,
+            standbys: about.standbys.clone(),
+            immune_until: Instant::now() + self.immunity,
+            immunity: self.immunity,
+            resigned: about.resigned.clone(),
+            links: Arc::default(),
+        };
+        self.metrics.leads(term);
+        let driver = Driver::new(scheduler, effects, clock, leadership, receiver, about, self.metrics.clone());
+        leading.send_replace(Some(handle));
+        service::set_leading(health, true).await;
+        let pulse = Pulse::start(watchdog);
+        let ended = driver.run(&pulse, shutdown).await;
+        leading.send_replace(None);
+        service::set_leading(health, false).await;
+        self.metrics.follows();
+        ended
+    }
+}

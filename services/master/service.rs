@@ -1,0 +1,152 @@
+//! The edge to gRPC: the internal `LinkService`, one call for each kind of link.
+
+use std::pin::Pin;
+
+use futures::{Sink, SinkExt, Stream, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{
+    sync::{PollSendError, PollSender},
+    task::TaskTracker,
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{client_links, reign::Leading, standby_links, worker_links};
+use crate::{
+    runtime::serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES},
+    wire::{
+        InvalidField, LinkRefusal,
+        proto::internal::v1::{
+            LinkClientRequest, LinkClientResponse, LinkStandbyRequest, LinkStandbyResponse, LinkWorkerRequest,
+            LinkWorkerResponse,
+            link_service_server::{LinkService, LinkServiceServer},
+        },
+    },
+};
+
+/// Messages between a link and its connection; the link has its own, larger, queue.
+const EDGE_MESSAGES: usize = 64;
+/// Most links at the same time: some thousand workers and some client services.
+const MAX_LINKS: usize = 10_000;
+
+/// Says in the health service whether this process leads.
+pub(super) async fn set_leading(health: &HealthReporter, leading: bool) {
+    if leading {
+        health.set_serving::<LinkServiceServer<Links>>().await;
+    } else {
+        health.set_not_serving::<LinkServiceServer<Links>>().await;
+    }
+}
+
+pub(super) struct Links {
+    leader: watch::Receiver<Option<Leading>>,
+    tasks: TaskTracker,
+}
+
+type Responses<T> = ReceiverStream<Result<T, Status>>;
+type Incoming<In> = Pin<Box<dyn Stream<Item = Result<In, LinkRefusal>> + Send>>;
+type Outgoing<Out> = Pin<Box<dyn Sink<Result<Out, LinkRefusal>, Error = Gone> + Send>>;
+
+/// Nobody reads the responses any more.
+#[derive(Debug, Clone, Copy)]
+struct Gone;
+
+impl Links {
+    pub fn new(leader: watch::Receiver<Option<Leading>>, tasks: TaskTracker) -> Self {
+        Self { leader, tasks }
+    }
+
+    pub fn into_server(self) -> LinkServiceServer<Self> {
+        LinkServiceServer::new(self)
+            .max_decoding_message_size(MAX_LINK_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_LINK_MESSAGE_BYTES)
+    }
+
+    fn leading(&self) -> Result<Leading, LinkRefusal> {
+        if self.tasks.len() >= MAX_LINKS {
+            return Err(LinkRefusal::TooManyLinks);
+        }
+        self.leader.borrow().clone().ok_or(LinkRefusal::NotLeader)
+    }
+
+    /// Starts a link on a task of its own.
+    fn open<Up, Down, In, Out, Running>(
+        &self,
+        request: Request<Streaming<Up>>,
+        run: impl FnOnce(Incoming<In>, Outgoing<Out>, Leading) -> Running,
+    ) -> Result<Response<Responses<Down>>, Status>
+    where
+        Up: Send + 'static,
+        Down: From<Out> + Send + 'static,
+        In: TryFrom<Up, Error = InvalidField> + Send + 'static,
+        Out: Send + 'static,
+        Running: Future<Output = Result<(), LinkRefusal>> + Send + 'static,
+    {
+        let leading = self.leading()?;
+        let (to, responses) = mpsc::channel(EDGE_MESSAGES);
+        let running = run(incoming(request.into_inner()), outgoing(to.clone()), leading);
+        self.tasks.spawn(async move {
+            if let Err(refusal) = running.await {
+                tracing::info!(%refusal, "refusing a link");
+                // If it cannot be told, it will see the end.
+                let _ = to.send(Err(refusal.into())).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+}
+
+/// The generated messages of a link, as values.
+fn incoming<Proto, In>(stream: Streaming<Proto>) -> Incoming<In>
+where
+    Proto: Send + 'static,
+    In: TryFrom<Proto, Error = InvalidField> + Send + 'static,
+{
+    // A broken connection is the end of the stream: what it broke of is not the link's concern.
+    let messages = stream.take_while(|message| std::future::ready(message.is_ok()));
+    let messages = messages.filter_map(|message| std::future::ready(message.ok()));
+    Box::pin(messages.map(|message| Ok(In::try_from(message)?)))
+}
+
+/// Values as the generated messages of a link.
+fn outgoing<Proto, Out>(to: mpsc::Sender<Result<Proto, Status>>) -> Outgoing<Out>
+where
+    Proto: From<Out> + Send + 'static,
+    Out: Send + 'static,
+{
+    Box::pin(
+        PollSender::new(to)
+            .with(|item: Result<Out, LinkRefusal>| {
+                std::future::ready(Ok::<_, PollSendError<_>>(item.map(Proto::from).map_err(Status::from)))
+            })
+            .sink_map_err(|_| Gone),
+    )
+}
+
+#[tonic::async_trait]
+impl LinkService for Links {
+    type LinkWorkerStream = Responses<LinkWorkerResponse>;
+    type LinkClientStream = Responses<LinkClientResponse>;
+    type LinkStandbyStream = Responses<LinkStandbyResponse>;
+
+    async fn link_worker(
+        &self,
+        request: Request<Streaming<LinkWorkerRequest>>,
+    ) -> Result<Response<Self::LinkWorkerStream>, Status> {
+        self.open(request, worker_links::run)
+    }
+
+    async fn link_client(
+        &self,
+        request: Request<Streaming<LinkClientRequest>>,
+    ) -> Result<Response<Self::LinkClientStream>, Status> {
+        self.open(request, client_links::run)
+    }
+
+    async fn link_standby(
+        &self,
+        request: Request<Streaming<LinkStandbyRequest>>,
+    ) -> Result<Response<Self::LinkStandbyStream>, Status> {
+        self.open(request, standby_links::run)
+    }
+}
