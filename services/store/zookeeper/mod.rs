@@ -1,1 +1,87 @@
+//! The store on ZooKeeper. Only here is it known that there is a ZooKeeper; and here nothing is known of what the changes
+//! mean. Each file owns one invariant, said at its head.
 
+mod commit;
+mod election;
+mod follow;
+mod inspect;
+mod known;
+mod layout;
+mod leadership;
+mod load;
+mod membership;
+mod multi;
+mod paths;
+mod read;
+mod session;
+mod vigil;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, watch};
+use tracing::info;
+use zookeeper_client::{Client, SessionState};
+
+pub use inspect::{Entry, inspect};
+pub use session::{DEFAULT_CHROOT, ZooKeeperOptions};
+
+use super::{Candidate, Leader, Leadership, Registration, Store, StoreError};
+use crate::domain::WorkerOffer;
+use election::EndedCandidacies;
+use session::Sessions;
+
+/// A store on ZooKeeper. Holds one session for its own questions; candidacies, registrations and followers have their own.
+pub struct ZooKeeperStore {
+    sessions: Sessions,
+    session_timeout: Duration,
+    shared: Mutex<Client>,
+    ended: EndedCandidacies,
+}
+
+impl ZooKeeperStore {
+    /// Connects, within 8 s.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] with the servers and the reason for each; [`StoreError::Broken`] for options that
+    /// cannot be used.
+    pub async fn connect(options: ZooKeeperOptions) -> Result<Self, StoreError> {
+        let sessions = Sessions::new(&options)?;
+        let client = sessions.open_patiently().await?;
+        let session_timeout = client.session_timeout();
+        info!(servers = options.servers_and_chroot, chroot = sessions.chroot(), ?session_timeout, "connected");
+        Ok(Self { sessions, session_timeout, shared: Mutex::new(client), ended: EndedCandidacies::default() })
+    }
+
+    /// The store's own session, a new one if the last is not connected.
+    async fn shared(&self) -> Result<Client, StoreError> {
+        let mut shared = self.shared.lock().await;
+        if shared.state() != SessionState::SyncConnected {
+            *shared = self.sessions.open().await?;
+        }
+        Ok(shared.clone())
+    }
+}
+
+#[async_trait]
+impl Store for ZooKeeperStore {
+    async fn campaign(&self, candidate: &Candidate) -> Result<Box<dyn Leadership>, StoreError> {
+        election::campaign(&self.sessions, candidate, &self.ended).await
+    }
+
+    fn follow(&self) -> watch::Receiver<Option<Leader>> {
+        follow::follow(self.sessions.clone())
+    }
+
+    async fn register(&self, offer: &WorkerOffer) -> Result<Box<dyn Registration>, StoreError> {
+        membership::register(&self.sessions, offer).await
+    }
+
+    async fn depose(&self, suspect: &Leader, candidate: &Candidate) -> Result<bool, StoreError> {
+        election::depose(&self.shared().await?, suspect, candidate).await
+    }
+
+    fn session_timeout(&self) -> Duration {
+        self.session_timeout
+    }
+}

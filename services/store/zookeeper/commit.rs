@@ -1,0 +1,178 @@
+//! Commits happen in the order of their calls, or not at all. Every request checks the leader's own node in the line (the
+//! fence: a deposed leader cannot write) and moves the version of `/tasks` from the one that the request before it left
+//! (the chain: what is in flight behind a failed request fails too). The first result that is not a clean success ends it
+//! all; nothing is sent again.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream::FuturesOrdered};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use zookeeper_client::{Client, Error, OwnedLockClient, SessionState};
+
+use super::{
+    election::Candidacy,
+    known::Known,
+    multi::{Expect, Multi, Version},
+    paths,
+};
+use crate::{
+    domain::{Change, Term},
+    store::Doubt,
+};
+
+/// Requests on their way at once: more gain nothing (measured from 16 on), and with half a MiB each this is what the
+/// client library may hold.
+const IN_FLIGHT: usize = 64;
+
+pub type Reply = oneshot::Sender<Result<(), Doubt>>;
+
+/// What the holder of the leadership asks for.
+pub enum Order {
+    /// What is in the tree; before the first commit.
+    Loaded(Known),
+    Commit(Vec<Change>, Reply),
+    Resign(oneshot::Sender<()>),
+}
+
+/// Owns the session of a leadership, and writes on it.
+pub struct Committer {
+    lock: OwnedLockClient,
+    chain: Chain,
+    known: Known,
+    lost: CancellationToken,
+    /// Ends after the lock, so that the end is remembered when it has begun.
+    _candidacy: Candidacy,
+}
+
+/// Where the next request follows on.
+struct Chain {
+    /// The data of `/tasks`, which every commit writes: the term.
+    term: String,
+    /// None: the next version is the one that cannot be expected, and the chain ends.
+    version: Option<Version>,
+}
+
+impl Committer {
+    pub fn new(
+        lock: OwnedLockClient,
+        candidacy: Candidacy,
+        term: Term,
+        version: Version,
+        lost: CancellationToken,
+    ) -> Self {
+        let chain = Chain { term: term.to_string(), version: Some(version) };
+        Self { lock, chain, known: Known::default(), lost, _candidacy: candidacy }
+    }
+
+    /// Serves the orders until the leadership is over. What was ordered and is not answered by then is in doubt: its
+    /// reply is dropped.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let limit = self.lock.client().session_timeout();
+        let resigned = self.serve(&mut orders, limit).await;
+        self.lost.cancel();
+        if let Some(resigned) = resigned {
+            self.give_up(limit).await;
+            // The holder may have stopped waiting.
+            let _ = resigned.send(());
+        }
+    }
+
+    async fn serve(&mut self, orders: &mut mpsc::Receiver<Order>, limit: Duration) -> Option<oneshot::Sender<()>> {
+        let Self { lock, chain, known, lost, .. } = self;
+        let mut in_flight = FuturesOrdered::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = lost.cancelled() => return None,
+                Some((reply, result)) = in_flight.next(), if !in_flight.is_empty() => {
+                    if !answer(reply, result) {
+                        return None;
+                    }
+                }
+                order = orders.recv(), if in_flight.len() < IN_FLIGHT => match order? {
+                    Order::Loaded(found) => *known = found,
+                    Order::Resign(resigned) => return Some(resigned),
+                    Order::Commit(changes, reply) => match chain.request(lock, known, &changes) {
+                        Ok(multi) => {
+                            // On its way from here on; only the answer is waited for below.
+                            let committed = timeout(limit, multi.commit());
+                            in_flight.push_back(async move {
+                                let result = match committed.await {
+                                    Ok(result) => result.map_err(|error| Doubt(error.to_string())),
+                                    Err(_) => Err(Doubt(format!("no answer within {limit:?}"))),
+                                };
+                                (reply, result)
+                            });
+                        }
+                        Err(doubt) => {
+                            answer(reply, Err(doubt));
+                            return None;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Hands over at once: the node in the line goes, and with it nobody is announced any more.
+    async fn give_up(&self, limit: Duration) {
+        let client = self.lock.client();
+        let removed = |with_master: bool| {
+            let mut multi = Multi::new(client);
+            multi.delete(self.lock.lock_path().to_owned(), Expect::Present)?;
+            if with_master {
+                multi.delete(paths::MASTER.to_owned(), Expect::Present)?;
+            }
+            Ok::<_, Error>(timeout(limit, multi.commit()))
+        };
+        for with_master in [true, false] {
+            if let Ok(answer) = removed(with_master)
+                && let Ok(Ok(())) = answer.await
+            {
+                return;
+            }
+        }
+        // The end of the session, which follows, does the same a little later.
+        warn!(path = self.lock.lock_path(), "could not leave the line");
+    }
+}
+
+impl Chain {
+    /// The request of one commit. After an error nothing may follow.
+    fn request<'a>(
+        &mut self,
+        lock: &'a OwnedLockClient,
+        known: &mut Known,
+        changes: &[Change],
+    ) -> Result<Multi<'a>, Doubt> {
+        let client: &Client = lock.client();
+        if client.state() != SessionState::SyncConnected {
+            return Err(Doubt(format!("the session is {}", client.state())));
+        }
+        let version = self.version.ok_or_else(|| Doubt("the versions of /tasks have to begin anew".into()))?;
+        let mut multi = Multi::new(client);
+        let added = (|| {
+            multi.check(lock.lock_path().to_owned(), Expect::Present)?;
+            multi.set(paths::TASKS.to_owned(), self.term.as_bytes(), Expect::Version(version))?;
+            changes.iter().try_for_each(|change| known.apply(change, &mut multi))
+        })();
+        added.map_err(|error| Doubt(error.to_string()))?;
+        self.version = version.next();
+        Ok(multi)
+    }
+}
+
+/// False: the leadership is over. Whoever asked may have stopped waiting, which changes nothing.
+fn answer(reply: Reply, result: Result<(), Doubt>) -> bool {
+    let clean = result.is_ok();
+    if let Err(doubt) = &result {
+        warn!(%doubt, "the leadership ends");
+    }
+    let _ = reply.send(result);
+    clean
+}
