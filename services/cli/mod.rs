@@ -1,1 +1,148 @@
+//! The command line: parse, bind, run. It knows the doors of the services and the public API, and no rule about tasks.
 
+mod cluster;
+mod exit;
+mod follow;
+mod health;
+mod list;
+mod options;
+mod output;
+mod server;
+mod submit;
+mod tasks;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use exit::Failure;
+use output::{Format, Output};
+
+/// Hand over a thousand tasks, sleep, and trust the answer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "herdsman",
+    version,
+    about = "A distributed task service: hand over a thousand tasks, sleep, and trust the answer",
+    after_help = EXAMPLES,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    /// How results are written to stdout: for people, or one JSON object a line (canonical proto JSON)
+    #[arg(long, global = true, env = "HERDSMAN_OUTPUT", value_enum, default_value_t = Format::Human, hide_env_values = true)]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Try it, with nothing installed:
+  herdsman dev                                       a cluster in one process
+  herdsman submit --kind echo --payload hi --watch   prints: hi
+  herdsman list
+
+A cluster, each line on a host of its own:
+  herdsman master --zookeeper zk1:2181,zk2:2181,zk3:2181
+  herdsman worker --zookeeper zk1:2181,zk2:2181,zk3:2181 --slots 8
+  herdsman client --zookeeper zk1:2181,zk2:2181,zk3:2181
+
+Exit status:
+  0  what was asked for came true
+  1  it did not: the server refused, or a watched task failed or was cancelled
+  2  it could not be tried: a wrong option, nobody answers, a port is taken
+
+Logs go to stderr: for people on a terminal, JSON lines in a pipe; HERDSMAN_LOG filters them (info, debug,
+herdsman=debug,info). Traces go to OTEL_EXPORTER_OTLP_ENDPOINT, if it is set.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Hand tasks over
+    Submit(submit::Submit),
+    /// Follow tasks to their end, and print the result
+    Watch(watch::Watch),
+    /// Show tasks with their payload and result
+    Get(tasks::Get),
+    /// List tasks
+    List(list::List),
+    /// Cancel tasks
+    Cancel(tasks::Cancel),
+    /// List the workers
+    Workers(cluster::Workers),
+    /// Show who leads, and how much is going on
+    Cluster(cluster::Cluster),
+    /// Ask a service whether it serves, for health checks: exit status 0 or 1
+    Health(health::Health),
+    /// Print the completions of a shell
+    #[command(
+        after_help = "For bash:\n  herdsman completions bash > ~/.local/share/bash-completion/completions/herdsman"
+    )]
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Does what the process was started for.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::unable(format!("cannot start: {error}")).tell(),
+    };
+    let done = runtime.block_on(cli.run());
+    // A read of stdin that nobody waits for any more must not hold the exit up.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+impl Cli {
+    async fn run(self) -> Result<(), Failure> {
+        let output = Output::new(self.output);
+        match self.command {
+            Command::Submit(submit) => submit.run(&output).await,
+            Command::Watch(watch) => watch.run(&output).await,
+            Command::Get(get) => get.run(&output).await,
+            Command::List(list) => list.run(&output).await,
+            Command::Cancel(cancel) => cancel.run(&output).await,
+            Command::Workers(workers) => workers.run(&output).await,
+            Command::Cluster(cluster) => cluster.run(&output).await,
+            Command::Health(health) => health.run(&output).await,
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "herdsman", &mut script);
+                output.raw(&script)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_has_help_and_an_environment_variable_of_its_own_verb() {
+        // What an exec handler finds in its environment; a submit from inside a handler must not take it for its own.
+        let handlers_own = ["HERDSMAN_TASK_ID", "HERDSMAN_ATTEMPT", "HERDSMAN_FENCE"];
+        for command in Cli::command().get_subcommands() {
+            for option in command.get_opts() {
+                let name = format!("{} --{}", command.get_name(), option.get_id());
+                assert!(option.get_help().is_some(), "{name} has no help");
+                let variable = option.get_env().unwrap_or_else(|| panic!("{name} has no environment variable"));
+                let variable = variable.to_str().unwrap();
+                assert!(variable.starts_with("HERDSMAN_"), "{name}: {variable}");
+                assert!(!handlers_own.contains(&variable), "{name}: {variable}");
+            }
+        }
+    }
+}

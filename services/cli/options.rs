@@ -1,0 +1,63 @@
+//! Parts of options that several verbs share.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use crate::wire::proto::v1;
+
+/// `key=value`.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("must be KEY=VALUE".to_owned()),
+    }
+}
+
+/// An address to listen on: IP:PORT, or a name that stands for one, as `localhost:7070`.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let hint = "must be IP:PORT, as 127.0.0.1:7070";
+    text.to_socket_addrs().ok().and_then(|mut all| all.next()).ok_or_else(|| hint.to_owned())
+}
+
+/// host:port, as others reach it.
+pub(super) fn host_and_port(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
+        _ => Err("must be HOST:PORT".to_owned()),
+    }
+}
+
+/// `4s`, `500ms`, `1m 30s`; at least a millisecond.
+pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration.as_millis() == 0 => Err("must be at least 1ms".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write 4s or 500ms")),
+    }
+}
+
+/// The state of a task, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum State {
+    Pending,
+    Assigned,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl From<State> for v1::TaskState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Pending => Self::Pending,
+            State::Assigned => Self::Assigned,
+            State::Running => Self::Running,
+            State::Succeeded => Self::Succeeded,
+            State::Failed => Self::Failed,
+            State::Cancelled => Self::Cancelled,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `get` and `cancel`; and how a task looks.
+
+use std::time::{Duration, SystemTime};
+
+use clap::Args;
+
+use super::{
+    exit::{Failure, complain},
+    output::Output,
+    server::{Server, call},
+};
+use crate::wire::proto::v1;
+
+/// Longest part of a payload or a result that is shown for people, in characters; `--output json` has all of it.
+const PREVIEW_CHARACTERS: usize = 200;
+
+#[derive(Debug, Args)]
+pub(super) struct Get {
+    #[command(flatten)]
+    server: Server,
+    /// Ids of the tasks
+    #[arg(required = true, value_name = "TASK_ID")]
+    task_ids: Vec<String>,
+}
+
+impl Get {
+    pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
+        let mut client = self.server.tasks().await?;
+        let mut all_found = true;
+        for (at, task_id) in self.task_ids.into_iter().enumerate() {
+            let Some(reply) = found(client.get_task(call(v1::GetTaskRequest { task_id })).await)? else {
+                all_found = false;
+                continue;
+            };
+            let task = reply.task.unwrap_or_default();
+            if output.is_json() {
+                output.json(&task)?;
+            } else {
+                if at > 0 {
+                    output.line("")?;
+                }
+                output.fields(&details(&task))?;
+            }
+        }
+        if all_found { Ok(()) } else { Err(Failure::Untrue) }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A task that waits or runs ends as CANCELLED at once. One that has succeeded or failed is refused."
+)]
+pub(super) struct Cancel {
+    #[command(flatten)]
+    server: Server,
+    /// Ids of the tasks
+    #[arg(required = true, value_name = "TASK_ID")]
+    task_ids: Vec<String>,
+}
+
+impl Cancel {
+    pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
+        let mut client = self.server.tasks().await?;
+        let mut all_done = true;
+        for task_id in self.task_ids {
+            let Some(reply) = found(client.cancel_task(call(v1::CancelTaskRequest { task_id })).await)? else {
+                all_done = false;
+                continue;
+            };
+            let task = reply.task.unwrap_or_default();
+            if output.is_json() {
+                output.json(&task)?;
+            } else {
+                output.line(format_args!("{} {}", task.task_id, state_name(&task)))?;
+            }
+        }
+        if all_done { Ok(()) } else { Err(Failure::Untrue) }
+    }
+}
+
+/// A refusal for one task is told, and leaves the others their turn; nobody there ends it all.
+fn found<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>, Failure> {
+    match answer.map_err(Failure::from) {
+        Ok(reply) => Ok(Some(reply.into_inner())),
+        Err(Failure::Refused(error)) => {
+            complain(error);
+            Ok(None)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// `SUCCEEDED`.
+pub(super) fn state_name(task: &v1::Task) -> &'static str {
+    task.state().as_str_name().trim_start_matches("TASK_STATE_")
+}
+
+/// Why it failed, on one line; empty if it did not.
+pub(super) fn failure_line(task: &v1::Task) -> String {
+    let Some(failure) = &task.failure else { return String::new() };
+    let reason = failure.reason().as_str_name().trim_start_matches("FAILURE_REASON_");
+    let status = failure.exit_status.map(|status| format!(" (exit status {status})")).unwrap_or_default();
+    format!("{reason}{status}: {}", failure.message.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Bytes for people: text if it is text, on one line, not all of it.
+pub(super) fn preview(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            let text = text.trim_end();
+            let shown: String = text.chars().take(PREVIEW_CHARACTERS).flat_map(char::escape_debug).collect();
+            let cut = if text.chars().nth(PREVIEW_CHARACTERS).is_some() { "…" } else { "" };
+            // escape_debug escapes quotes too, which are harmless here.
+            format!("{}{cut}", shown.replace("\\\"", "\"").replace("\\'", "'"))
+        }
+        Err(_) => format!("({} bytes that are not text)", bytes.len()),
+    }
+}
+
+pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<SystemTime> {
+    let time = time?;
+    let since = Duration::new(u64::try_from(time.seconds).ok()?, u32::try_from(time.nanos).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(since)
+}
+
+fn details(task: &v1::Task) -> [(&'static str, String); 17] {
+    let spec = task.spec.clone().unwrap_or_default();
+    let labels: Vec<_> = {
+        let mut labels: Vec<_> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        labels.sort();
+        labels
+    };
+    let at = |moment| time(moment).map(|time| humantime::format_rfc3339_millis(time).to_string()).unwrap_or_default();
+    let number = |value: i32| if value == 0 { String::new() } else { value.to_string() };
+    [
+        ("task", task.task_id.clone()),
+        ("state", state_name(task).to_owned()),
+        ("failure", failure_line(task)),
+        ("result", preview(&task.result)),
+        ("kind", spec.kind),
+        ("queue", if spec.queue.is_empty() { "default".to_owned() } else { spec.queue }),
+        ("priority", spec.priority.map(|priority| priority.to_string()).unwrap_or_default()),
+        ("at most once", if spec.at_most_once { "yes".to_owned() } else { String::new() }),
+        ("labels", labels.join(", ")),
+        ("payload", preview(&spec.payload)),
+        ("attempt", number(task.attempt)),
+        ("worker", task.worker_id.clone()),
+        ("worker deaths", number(task.worker_deaths)),
+        ("created", at(task.create_time.as_ref())),
+        ("started", at(task.start_time.as_ref())),
+        ("ended", at(task.end_time.as_ref())),
+        ("revision", task.revision.to_string()),
+    ]
+}
