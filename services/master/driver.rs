@@ -125,12 +125,14 @@ impl Driver {
                 committed = self.outbox.committed() => match committed {
                     Ok((outs, done)) => {
                         self.metrics.committed(done);
-                        outs.into_iter().for_each(|out| self.let_out(out));
+                        self.let_out(outs);
                     }
                     Err(doubt) => return Ended::Doubt(doubt),
                 },
                 _ = self.inputs.recv_many(&mut inputs, MAX_INPUTS), if self.outbox.has_room() => {
-                    inputs.drain(..).for_each(|input| self.take(input));
+                    for input in inputs.drain(..) {
+                        self.take(input);
+                    }
                 }
                 Ok(()) = members.changed() => self.set_members(&mut members),
                 () = tokio::time::sleep_until(rest) => self.tick(),
@@ -144,7 +146,7 @@ impl Driver {
         let deadline = Instant::now() + LAST_COMMITS;
         while !self.outbox.is_empty() {
             match tokio::time::timeout_at(deadline, self.outbox.committed()).await {
-                Ok(Ok((outs, _))) => outs.into_iter().for_each(|out| self.let_out(out)),
+                Ok(Ok((outs, _))) => self.let_out(outs),
                 Ok(Err(_)) | Err(_) => break,
             }
             self.issue();
@@ -161,7 +163,7 @@ impl Driver {
     fn issue(&mut self) {
         let leadership = &mut self.leadership;
         let free = self.outbox.issue(|changes| leadership.commit(changes));
-        free.into_iter().for_each(|out| self.let_out(out));
+        self.let_out(free);
         self.metrics.in_flight(self.outbox.in_flight());
     }
 
@@ -241,7 +243,13 @@ impl Driver {
         self.outbox.out(Out::Welcome { link: link.clone() });
     }
 
-    fn let_out(&self, out: Out) {
+    fn let_out(&self, outs: Vec<Out>) {
+        for out in outs {
+            self.send(out);
+        }
+    }
+
+    fn send(&self, out: Out) {
         match out {
             Out::Welcome { link } => link.send(LeaderToWorker::Welcome(self.scheduler.term())),
             Out::Refuse { link, refusal } => link.refuse(refusal),

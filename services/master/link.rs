@@ -13,6 +13,7 @@ use crate::{
 
 /// What the dialler's message is to the link.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "each is handed on at once, none is kept")]
 pub(super) enum Message {
     /// For the driver.
     Input(Input),

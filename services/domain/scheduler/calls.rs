@@ -28,13 +28,7 @@ impl Scheduler {
             return Answer::Refused(Refusal::BudgetExhausted(budget));
         }
         let revision = self.next_revision();
-        let submission = Submission {
-            task_id: task_id.clone(),
-            spec: spec.clone(),
-            create_time: now.wall,
-            revision,
-            traceparent: traceparent.clone(),
-        };
+        let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent };
         let task = pending(&submission);
         self.lanes.push(&task, revision);
         self.table.insert(Entry { task: task.clone(), submitted: revision });

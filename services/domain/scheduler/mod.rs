@@ -18,6 +18,8 @@ mod queries;
 mod recovery;
 mod retention;
 mod table;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::{sync::Arc, time::Duration};

@@ -6,7 +6,9 @@ use super::{
     Effect, Limits, Scheduler, attempts::Return, calls::pending, fleet::Hold, lanes::is_suspect,
     retention::end_on_clock, table::Entry,
 };
-use crate::domain::{Assignment, AttemptId, Change, Incarnation, Loaded, LoadedTask, Now, TaskState, Term, WorkerId};
+use crate::domain::{
+    Assignment, AttemptId, Change, Incarnation, Loaded, LoadedTask, Now, Outcome, TaskState, Term, WorkerId,
+};
 
 impl Scheduler {
     /// The scheduler of a new term, and what must be made durable first.
@@ -43,7 +45,7 @@ impl Scheduler {
             task.fence = status.fence;
             task.start_time = status.start_time;
             task.end_time = status.end_time;
-            task.state = status.outcome.as_ref().map_or(TaskState::Pending, |outcome| outcome.state());
+            task.state = status.outcome.as_ref().map_or(TaskState::Pending, Outcome::state);
             task.outcome = status.outcome;
         }
         if task.state.is_terminal() {

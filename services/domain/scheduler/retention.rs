@@ -20,8 +20,8 @@ pub(super) struct Retention {
 impl Retention {
     /// Keeps a task that ended at this moment of the leader's clock.
     pub fn keep(&mut self, task_id: TaskId, state: TaskState, end: Monotonic) {
-        let shelf = if state == TaskState::Failed { &mut self.failed } else { &mut self.finished };
-        shelf.ended.insert((end, task_id));
+        let kept = if state == TaskState::Failed { &mut self.failed } else { &mut self.finished };
+        kept.ended.insert((end, task_id));
     }
 
     /// Takes the tasks whose time is over; some of them, if they are many.

@@ -1,0 +1,6 @@
+//! The rules in scenarios, and in sequences of events that nobody thought of.
+
+mod invariants;
+mod random;
+mod scenarios;
+mod world;
