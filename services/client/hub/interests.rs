@@ -1,0 +1,115 @@
+//! Which tasks are watched on the link, for which streams, and which of them have to be asked about. However many
+//! streams follow a task, the leader knows of one interest in it.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use super::registry::StreamId;
+use crate::domain::TaskId;
+
+/// Tasks of one question: with a result of 64 KiB each, the answer stays within a message.
+pub(super) const TASKS_A_QUESTION: usize = 32;
+/// Tasks of one message that lets them go.
+const TASKS_AN_UNWATCH: usize = 1_000;
+
+/// Tasks that are asked about, each with the streams that wait for its first state.
+pub(super) type Asked = Vec<(TaskId, BTreeSet<StreamId>)>;
+
+#[derive(Debug, Default)]
+struct Interest {
+    streams: BTreeSet<StreamId>,
+    /// Those of them that wait for their first state from the next question.
+    joining: BTreeSet<StreamId>,
+    queued: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Interests {
+    tasks: HashMap<TaskId, Interest>,
+    /// To be asked about.
+    queue: VecDeque<TaskId>,
+    /// Not watched any more, and the leader does not know.
+    unwatched: Vec<TaskId>,
+}
+
+impl Interests {
+    /// These streams follow the task, and get their first state from a question that is still to be asked.
+    pub(super) fn join(&mut self, task_id: TaskId, streams: impl IntoIterator<Item = StreamId>) {
+        let streams: Vec<_> = streams.into_iter().collect();
+        if streams.is_empty() {
+            return;
+        }
+        let interest = self.tasks.entry(task_id.clone()).or_default();
+        interest.streams.extend(&streams);
+        interest.joining.extend(&streams);
+        if !std::mem::replace(&mut interest.queued, true) {
+            self.queue.push_back(task_id);
+        }
+    }
+
+    pub(super) fn leave(&mut self, task_id: &TaskId, stream: StreamId) {
+        if let Some(interest) = self.tasks.get_mut(task_id) {
+            interest.streams.remove(&stream);
+            interest.joining.remove(&stream);
+            self.forget_if_unwatched(task_id);
+        }
+    }
+
+    pub(super) fn streams(&self, task_id: &TaskId) -> impl Iterator<Item = StreamId> {
+        self.tasks.get(task_id).into_iter().flat_map(|interest| &interest.streams).copied()
+    }
+
+    /// An ended task is told no more; only who has yet to hear its first state stays.
+    pub(super) fn ended(&mut self, task_id: &TaskId) {
+        if let Some(interest) = self.tasks.get_mut(task_id) {
+            interest.streams.clone_from(&interest.joining);
+            self.forget_if_unwatched(task_id);
+        }
+    }
+
+    /// Lets a task go; who followed it.
+    pub(super) fn remove(&mut self, task_id: &TaskId) -> BTreeSet<StreamId> {
+        self.unwatched.push(task_id.clone());
+        self.tasks.remove(task_id).unwrap_or_default().streams
+    }
+
+    /// A new link, whose leader knows of no interest.
+    pub(super) fn ask_about_all(&mut self) {
+        self.unwatched.clear();
+        for (task_id, interest) in &mut self.tasks {
+            if !std::mem::replace(&mut interest.queued, true) {
+                self.queue.push_back(task_id.clone());
+            }
+        }
+    }
+
+    /// Some of the tasks that have to be asked about; empty if there is none.
+    pub(super) fn next_question(&mut self) -> Asked {
+        let mut asked = Asked::new();
+        while asked.len() < TASKS_A_QUESTION {
+            let Some(task_id) = self.queue.pop_front() else { break };
+            // One that was let go meanwhile, or let go and queued again, is passed over.
+            if let Some(interest) = self.tasks.get_mut(&task_id).filter(|interest| interest.queued) {
+                interest.queued = false;
+                let joining = std::mem::take(&mut interest.joining);
+                asked.push((task_id, joining));
+            }
+        }
+        asked
+    }
+
+    /// Some of the tasks that the leader has to be told are not watched any more.
+    pub(super) fn next_unwatched(&mut self) -> Vec<TaskId> {
+        self.unwatched.drain(..self.unwatched.len().min(TASKS_AN_UNWATCH)).collect()
+    }
+
+    fn forget_if_unwatched(&mut self, task_id: &TaskId) {
+        if self.tasks.get(task_id).is_some_and(|interest| interest.streams.is_empty()) {
+            self.remove(task_id);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+}

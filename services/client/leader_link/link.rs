@@ -1,0 +1,191 @@
+//! One link's life, over a sink and a stream of messages: greet, then carry calls one way and answers the other.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::{SinkExt, StreamExt};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    HubRequest, Incoming, LinkError, Notice, Outgoing, Request,
+    calls::{Asker, Calls},
+};
+use crate::{
+    domain::Term,
+    runtime::heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
+    wire::{ClientToLeader, LeaderToClient},
+};
+
+/// How long a goodbye may take to be heard: an idle client service is gone within a second.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkEnd {
+    #[error("this client service stops")]
+    Stopped,
+    #[error("the leader said goodbye")]
+    Goodbye,
+    #[error("the leader was silent for {LINK_IDLE_LIMIT:?}")]
+    Silent,
+    #[error("it leads term {found}, {highest} was seen")]
+    OldTerm { found: Term, highest: Term },
+    #[error("there is a leader of a higher term")]
+    Superseded,
+    #[error("the leader did not keep to the protocol: {0}")]
+    Protocol(&'static str),
+    #[error(transparent)]
+    Lost(#[from] LinkError),
+}
+
+pub(super) struct Link<'a> {
+    pub(super) outgoing: Outgoing,
+    pub(super) incoming: Incoming,
+    pub(super) calls: &'a Mutex<Calls>,
+}
+
+impl Link<'_> {
+    /// Says hello and hears the welcome; its term.
+    pub(super) async fn greet(&mut self, highest: Term) -> Result<Term, LinkEnd> {
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        self.outgoing.send(ClientToLeader::Hello { version, term: highest }).await?;
+        match next(&mut self.incoming).await? {
+            LeaderToClient::Welcome(term) if term >= highest => Ok(term),
+            LeaderToClient::Welcome(found) => Err(LinkEnd::OldTerm { found, highest }),
+            LeaderToClient::Goodbye => Err(LinkEnd::Goodbye),
+            _ => Err(LinkEnd::Protocol("it must begin with a welcome")),
+        }
+    }
+
+    /// Carries calls and answers until the link ends. Asks again first what earlier links left unanswered.
+    pub(super) async fn carry(
+        self,
+        number: u64,
+        requests: &mut mpsc::Receiver<Request>,
+        notices: &mpsc::Sender<Notice>,
+        shutdown: &CancellationToken,
+    ) -> LinkEnd {
+        let Self { mut outgoing, mut incoming, calls } = self;
+        // Two halves, so that a leader that does not read cannot keep us from reading, nor the other way round.
+        let end = tokio::select! {
+            Err(end) = hear(&mut incoming, calls, notices) => end,
+            Err(end) = speak(&mut outgoing, calls, number, requests) => end,
+            () = shutdown.cancelled() => LinkEnd::Stopped,
+        };
+        if matches!(end, LinkEnd::Stopped | LinkEnd::Superseded) {
+            let _ = timeout(GOODBYE_LIMIT, goodbye(outgoing, incoming)).await;
+        }
+        end
+    }
+}
+
+/// What never returns but with the end of its link.
+type Half = Result<std::convert::Infallible, LinkEnd>;
+
+async fn hear(incoming: &mut Incoming, calls: &Mutex<Calls>, notices: &mpsc::Sender<Notice>) -> Half {
+    loop {
+        let notice = match next(incoming).await? {
+            LeaderToClient::Reply { call_id, answer, .. } => {
+                let asker = lock(calls).answered(call_id);
+                match asker {
+                    Some(Asker::Hub(token)) => Notice::Answer { token, answer },
+                    Some(Asker::Caller { reply, .. }) => {
+                        // A caller that is gone needs no answer.
+                        let _ = reply.send(answer);
+                        continue;
+                    }
+                    None => continue,
+                }
+            }
+            LeaderToClient::Event(event) => Notice::Event(event),
+            LeaderToClient::Goodbye => return Err(LinkEnd::Goodbye),
+            LeaderToClient::Heartbeat => continue,
+            LeaderToClient::Welcome(_) => return Err(LinkEnd::Protocol("a second welcome")),
+        };
+        if notices.send(notice).await.is_err() {
+            return Err(LinkEnd::Stopped);
+        }
+    }
+}
+
+async fn speak(
+    outgoing: &mut Outgoing,
+    calls: &Mutex<Calls>,
+    number: u64,
+    requests: &mut mpsc::Receiver<Request>,
+) -> Half {
+    let unanswered = lock(calls).for_a_new_link();
+    for call_id in unanswered {
+        let message = lock(calls).message(call_id, Instant::now());
+        if let Some(message) = message {
+            outgoing.feed(message).await?;
+        }
+    }
+    outgoing.flush().await?;
+    let mut heartbeat = interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent = false;
+    loop {
+        tokio::select! {
+            request = requests.recv() => {
+                let mut request = Some(request.ok_or(LinkEnd::Stopped)?);
+                while let Some(next) = request {
+                    if let Some(message) = message(calls, number, next) {
+                        outgoing.feed(message).await?;
+                        silent = false;
+                    }
+                    request = requests.try_recv().ok();
+                }
+                outgoing.flush().await?;
+            }
+            _ = heartbeat.tick() => {
+                lock(calls).sweep();
+                if silent {
+                    outgoing.send(ClientToLeader::Heartbeat).await?;
+                }
+                silent = true;
+            }
+        }
+    }
+}
+
+fn message(calls: &Mutex<Calls>, number: u64, request: Request) -> Option<ClientToLeader> {
+    match request {
+        Request::Ask { call, deadline, asker } => lock(calls).enter(call, Some(deadline), asker, Instant::now()),
+        Request::Hub { link, .. } if link != number => None,
+        Request::Hub { request: HubRequest::Ask { token, call }, .. } => {
+            lock(calls).enter(call, None, Asker::Hub(token), Instant::now())
+        }
+        Request::Hub { request: HubRequest::Unwatch { task_ids, filter_ids }, .. } => {
+            Some(ClientToLeader::Unwatch { task_ids, filter_ids })
+        }
+    }
+}
+
+/// The other end must hear the goodbye before the stream is reset: it closes its side when it has.
+async fn goodbye(mut outgoing: Outgoing, mut incoming: Incoming) {
+    if outgoing.send(ClientToLeader::Goodbye).await.is_ok() && outgoing.close().await.is_ok() {
+        drop(outgoing);
+        while let Some(Ok(_)) = incoming.next().await {}
+    }
+}
+
+async fn next(incoming: &mut Incoming) -> Result<LeaderToClient, LinkEnd> {
+    match timeout(LINK_IDLE_LIMIT, incoming.next()).await {
+        Ok(Some(Ok(message))) => Ok(message),
+        Ok(Some(Err(error))) => Err(error.into()),
+        Ok(None) => Err(LinkError("the leader ended it without a goodbye".into()).into()),
+        Err(_) => Err(LinkEnd::Silent),
+    }
+}
+
+fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
+    // A table is whole between its methods, even if one panicked.
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,182 @@
+//! The one link of this process to the leader. A task of its own finds the leader, keeps a link to it, and carries many
+//! calls over it at once; everybody else has a [`LeaderLink`].
+//!
+//! It never decides what an answer means, and it never gives a call up: what the leader did not answer is asked again
+//! on the next link for as long as somebody waits. Whoever asks says how long that is.
+
+mod calls;
+mod dial;
+mod driver;
+mod link;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    time::sleep_until,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use dial::{Dial, GrpcDial, Incoming, LinkError, Outgoing};
+
+use calls::Asker;
+
+use crate::{
+    domain::{Answer, Call, TaskEvent, TaskId, Term},
+    store::Leader,
+};
+
+/// Most calls that wait for an answer at once. At the 2 ms that a commit takes this is 2,000,000 calls a second; beyond
+/// it callers wait in line, so that a leader that is behind is not buried.
+const MAX_OUTSTANDING_CALLS: usize = 4_096;
+/// Requests between their askers and the link's task. Small: the wait belongs in front of it, where it is fair.
+const REQUESTS: usize = 256;
+/// Events and answers on their way to the hub; when it is full the link reads no further.
+const NOTICES: usize = 1_024;
+
+/// Why a call was not answered. What it asked for may have been done all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    #[error("no leader was found in time")]
+    NoLeader,
+    #[error("the leader did not answer in time")]
+    DeadlineExceeded,
+    #[error("the link was stopped")]
+    Stopped,
+}
+
+/// Where the link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkState {
+    /// Welcomed by a leader.
+    pub up: bool,
+    /// The highest that it has been welcomed to.
+    pub term: Term,
+    pub since: Instant,
+}
+
+/// What the hub is told, in the order in which the leader said it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A link on which nothing is watched yet. Links are numbered.
+    Up {
+        link: u64,
+    },
+    /// What was asked on that link will not be answered.
+    Down,
+    Event(TaskEvent),
+    Answer {
+        token: u64,
+        answer: Answer,
+    },
+}
+
+/// What the hub asks for on a link; void on any other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HubRequest {
+    Ask { token: u64, call: Call },
+    Unwatch { task_ids: Vec<TaskId>, filter_ids: Vec<u64> },
+}
+
+#[derive(Debug)]
+enum Request {
+    Ask { call: Call, deadline: Instant, asker: Asker },
+    Hub { link: u64, request: HubRequest },
+}
+
+/// A handle to the link; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LeaderLink {
+    requests: mpsc::Sender<Request>,
+    state: watch::Receiver<LinkState>,
+    places: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl LeaderLink {
+    /// Starts the link's task. It says goodbye and ends when `shutdown` is cancelled. A call waits `patience` for a
+    /// leader.
+    pub fn start(
+        dialler: Arc<dyn Dial>,
+        leader: watch::Receiver<Option<Leader>>,
+        patience: Duration,
+        shutdown: CancellationToken,
+    ) -> (Self, mpsc::Receiver<Notice>, tokio::task::JoinHandle<()>) {
+        let (requests, received) = mpsc::channel(REQUESTS);
+        let (notices, told) = mpsc::channel(NOTICES);
+        let (state, seen) = watch::channel(LinkState { up: false, term: Term(0), since: Instant::now() });
+        let task = tokio::spawn(driver::run(dialler, leader, received, notices, state, shutdown));
+        let places = Arc::new(Semaphore::new(MAX_OUTSTANDING_CALLS));
+        (Self { requests, state: seen, places, patience }, told, task)
+    }
+
+    /// Asks the leader, whoever that is meanwhile, until `deadline`. A submit's time left is set from the deadline.
+    /// Dropping the future gives the question up; what it asked for may be done all the same.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask(&self, call: Call, deadline: Instant) -> Result<Answer, AskError> {
+        let answered = async {
+            let place = self.places.clone().acquire_owned().await.map_err(|_| AskError::Stopped)?;
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            let asker = Asker::Caller { reply, _place: place };
+            self.requests.send(Request::Ask { call, deadline, asker }).await.map_err(|_| AskError::Stopped)?;
+            answer.await.map_err(|_| AskError::Stopped)
+        };
+        tokio::select! {
+            biased;
+            answer = answered => answer,
+            () = self.leaderless() => Err(AskError::NoLeader),
+            () = sleep_until(deadline.into()) => Err(AskError::DeadlineExceeded),
+        }
+    }
+
+    /// Resolves when no leader was there for as long as one waits for it, counted from now at the earliest.
+    pub async fn leaderless(&self) {
+        let start = Instant::now();
+        let mut state = self.state.clone();
+        loop {
+            let seen = *state.borrow_and_update();
+            if seen.up {
+                if state.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            let limit = seen.since.max(start) + self.patience;
+            tokio::select! {
+                () = sleep_until(limit.into()) => return,
+                changed = state.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Waits for room on the way to the link, for the hub.
+    pub(super) async fn reserve(&self) -> Option<HubPermit<'_>> {
+        self.requests.reserve().await.ok().map(HubPermit)
+    }
+
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.state.clone()
+    }
+
+    /// Calls that have a place among the outstanding ones.
+    pub fn outstanding(&self) -> usize {
+        MAX_OUTSTANDING_CALLS - self.places.available_permits()
+    }
+}
+
+/// Room for one request of the hub.
+pub(super) struct HubPermit<'a>(mpsc::Permit<'a, Request>);
+
+impl HubPermit<'_> {
+    pub(super) fn send(self, link: u64, request: HubRequest) {
+        self.0.send(Request::Hub { link, request });
+    }
+}

@@ -1,0 +1,134 @@
+//! The public API. Requests are parsed at the door, forwarded to the leader, and answered with what it said; nothing is
+//! decided here, and nothing is kept.
+
+mod cluster;
+mod page_token;
+mod request;
+mod tasks;
+mod watches;
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
+use tracing::{Instrument, Span};
+
+use super::{
+    hub::Hub,
+    leader_link::{AskError, LeaderLink},
+    metrics::Metrics,
+};
+use crate::{
+    domain::{Answer, Call, Refusal, Task},
+    runtime::telemetry,
+    wire::CallError,
+};
+
+pub(super) use cluster::Cluster;
+pub(super) use tasks::Tasks;
+
+/// Longest time for which a call is asked for; a caller that says less gets less.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// What every RPC stands on.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) link: LeaderLink,
+    pub(super) hub: Hub,
+    pub(super) metrics: Metrics,
+    pub(super) max_watch_age: Duration,
+    pub(super) draining: CancellationToken,
+    /// Calls that are under way, streams not counted.
+    pub(super) under_way: watch::Sender<usize>,
+}
+
+/// What a call knows beside its request.
+#[derive(Debug, Clone, Copy)]
+struct Context {
+    /// When its caller stops waiting.
+    deadline: Instant,
+}
+
+impl Front {
+    /// Runs one unary call: within its span, counted, and refused if this service is draining.
+    async fn unary<Q, R, F>(
+        self: &Arc<Self>,
+        rpc: &'static str,
+        request: Request<Q>,
+        work: impl FnOnce(Q, Context) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        F: Future<Output = Result<R, Status>> + Send,
+    {
+        let start = Instant::now();
+        let span = span(rpc, request.metadata());
+        let limit = request::timeout(request.metadata()).unwrap_or(CALL_LIMIT).min(CALL_LIMIT);
+        let _under_way = UnderWay::begin(&self.under_way);
+        let result = if self.draining.is_cancelled() {
+            Err(CallError::Draining.status(None))
+        } else {
+            let context = Context { deadline: start + limit };
+            work(request.into_inner(), context).instrument(span).await.map(Response::new)
+        };
+        self.metrics.ended(rpc, result.as_ref().map_or_else(Status::code, |_| Code::Ok), start.elapsed());
+        result
+    }
+
+    async fn ask(&self, call: Call, context: Context) -> Result<Answer, CallError> {
+        match self.link.ask(call, context.deadline).await? {
+            Answer::Refused(refusal) => Err(refusal.into()),
+            answer => Ok(answer),
+        }
+    }
+
+    async fn ask_for_task(&self, call: Call, context: Context) -> Result<Task, CallError> {
+        match self.ask(call, context).await? {
+            Answer::Task(task) => Ok(task),
+            _ => Err(unfitting()),
+        }
+    }
+}
+
+impl From<AskError> for CallError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NoLeader => Self::NoLeader,
+            AskError::DeadlineExceeded => Self::DeadlineExceeded,
+            AskError::Stopped => Self::Draining,
+        }
+    }
+}
+
+/// An answer to something else than what was asked: the leader is of another version.
+fn unfitting() -> CallError {
+    Refusal::Invalid("its answer does not fit the question".into()).into()
+}
+
+fn span(rpc: &'static str, metadata: &MetadataMap) -> Span {
+    let span = tracing::info_span!("rpc", otel.name = rpc, otel.kind = "server", rpc.system = "grpc", rpc.method = rpc);
+    if let Some(parent) = metadata.get("traceparent").and_then(|value| value.to_str().ok()) {
+        telemetry::set_parent(&span, parent);
+    }
+    span
+}
+
+/// Counts a call for as long as it lives, however it ends.
+struct UnderWay<'a>(&'a watch::Sender<usize>);
+
+impl<'a> UnderWay<'a> {
+    fn begin(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,110 @@
+//! Page tokens: where a listing goes on, opaque to its client, good for one filter.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    domain::{TaskFilter, TaskId},
+    wire::InvalidField,
+};
+
+/// Of the content; another one is refused.
+const VERSION: u8 = 1;
+const DIGEST_BYTES: usize = 8;
+/// Longest token that is looked at: version, digest and the longest id are 72 bytes, 96 in base64.
+const MAX_TOKEN_BYTES: usize = 128;
+
+/// The token of the page after `after`.
+pub(super) fn encode(filter: &TaskFilter, after: &TaskId) -> String {
+    let mut content = vec![VERSION];
+    content.extend(digest(filter));
+    content.extend(after.as_str().as_bytes());
+    URL_SAFE_NO_PAD.encode(content)
+}
+
+/// The id after which a listing with this filter goes on; None for the first page.
+///
+/// # Errors
+/// It is not a token, or one of another filter.
+pub(super) fn decode(filter: &TaskFilter, token: &str) -> Result<Option<TaskId>, InvalidField> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |problem| InvalidField::new("page_token", problem);
+    let not_a_token = || invalid("is not the next_page_token of a response");
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(not_a_token());
+    }
+    let content = URL_SAFE_NO_PAD.decode(token).map_err(|_| not_a_token())?;
+    let (&version, content) = content.split_first().ok_or_else(not_a_token)?;
+    if version != VERSION {
+        return Err(invalid("is of another version of Herdsman: begin the listing again"));
+    }
+    let (of, after) = content.split_at_checked(DIGEST_BYTES).ok_or_else(not_a_token)?;
+    if of != digest(filter) {
+        return Err(invalid("belongs to a listing with another filter"));
+    }
+    let after = std::str::from_utf8(after).ok().and_then(|after| after.parse().ok());
+    after.map(Some).ok_or_else(not_a_token)
+}
+
+/// FNV-1a over the filter's conditions, each with its length, so that the same filter has the same digest in every
+/// process and version.
+fn digest(filter: &TaskFilter) -> [u8; DIGEST_BYTES] {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |text: &str| {
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes();
+        for byte in length.iter().chain(text.as_bytes()) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    for queue in &filter.queues {
+        add("queue");
+        add(queue.as_str());
+    }
+    for kind in &filter.kinds {
+        add("kind");
+        add(kind.as_str());
+    }
+    for state in &filter.states {
+        add("state");
+        add(&format!("{state:?}"));
+    }
+    for (key, value) in &filter.labels {
+        add("label");
+        add(key);
+        add(value);
+    }
+    hash.to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TaskState;
+
+    fn pending() -> TaskFilter {
+        TaskFilter { states: [TaskState::Pending].into(), ..TaskFilter::default() }
+    }
+
+    #[test]
+    fn a_token_goes_on_where_its_page_ended() {
+        let after: TaskId = "z".repeat(63).parse().unwrap();
+        assert_eq!(decode(&pending(), &encode(&pending(), &after)), Ok(Some(after)));
+        assert_eq!(decode(&pending(), ""), Ok(None));
+    }
+
+    #[test]
+    fn a_token_of_another_filter_is_refused() {
+        let error = decode(&TaskFilter::default(), &encode(&pending(), &"a".parse().unwrap())).unwrap_err();
+        assert_eq!(error.field, "page_token");
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        let good = encode(&pending(), &"a".parse().unwrap());
+        let other_version = URL_SAFE_NO_PAD.encode([2; 12]);
+        for bad in ["x", "ä", "AQ", &good[..good.len() - 2], &"A".repeat(4_000), &other_version] {
+            assert_eq!(decode(&pending(), bad).unwrap_err().field, "page_token", "{bad}");
+        }
+    }
+}

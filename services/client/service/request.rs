@@ -1,0 +1,121 @@
+//! Requests at the door: what is not as the .proto says is refused here, by the name of its field.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use prost::Message;
+use uuid::Uuid;
+
+use super::page_token;
+use crate::{
+    client::hub::Target,
+    domain::{ListQuery, Revision, TaskFilter, TaskId, TaskSpec},
+    wire::{InvalidField, filter_from_proto, name, proto::v1, spec_from_proto},
+};
+
+/// Most items of one SubmitTasks.
+const MAX_ITEMS: usize = 1_000;
+/// Largest SubmitTasks, in bytes.
+const MAX_ITEMS_BYTES: usize = 4 * 1024 * 1024;
+/// Most ids of one watch.
+const MAX_WATCHED_IDS: usize = 1_000;
+
+/// The id of a new task: the submitter's, or a fresh one that sorts by time.
+pub(super) fn new_task_id(given: &str) -> Result<TaskId, InvalidField> {
+    if given.is_empty() { name("task_id", &Uuid::now_v7().hyphenated().to_string()) } else { name("task_id", given) }
+}
+
+pub(super) fn task_id(text: &str) -> Result<TaskId, InvalidField> {
+    name("task_id", text)
+}
+
+pub(super) fn spec(spec: Option<v1::TaskSpec>) -> Result<Arc<TaskSpec>, InvalidField> {
+    let spec = spec.ok_or_else(|| InvalidField::new("spec", "must be set"))?;
+    spec_from_proto(spec).map(Arc::new).map_err(|error| error.within("spec"))
+}
+
+pub(super) fn items(request: v1::SubmitTasksRequest) -> Result<Vec<v1::SubmitTaskRequest>, InvalidField> {
+    let invalid = |problem: String| Err(InvalidField::new("requests", problem));
+    let (count, bytes) = (request.requests.len(), request.encoded_len());
+    match count {
+        0 => invalid("must not be empty".into()),
+        _ if count > MAX_ITEMS => invalid(format!("must be at most {MAX_ITEMS}, are {count}")),
+        _ if bytes > MAX_ITEMS_BYTES => invalid(format!("must be at most {MAX_ITEMS_BYTES} bytes, are {bytes}")),
+        _ => Ok(request.requests),
+    }
+}
+
+pub(super) fn list(request: v1::ListTasksRequest) -> Result<ListQuery, InvalidField> {
+    let filter = filter(request.filter.unwrap_or_default())?;
+    let page_size = match u32::try_from(request.page_size) {
+        Ok(0) => ListQuery::DEFAULT_PAGE,
+        Ok(size) => size.min(ListQuery::MAX_PAGE),
+        Err(_) => {
+            let problem = format!("must not be negative, is {}", request.page_size);
+            return Err(InvalidField::new("page_size", problem));
+        }
+    };
+    let after = page_token::decode(&filter, &request.page_token)?;
+    Ok(ListQuery { filter, page_size, after, after_revision: Revision(0) })
+}
+
+pub(super) fn target(target: Option<v1::watch_tasks_request::Target>) -> Result<Target, InvalidField> {
+    match target.ok_or_else(|| InvalidField::new("target", "one of ids and filter must be set"))? {
+        v1::watch_tasks_request::Target::Filter(filter) => self::filter(filter).map(Target::Filter),
+        v1::watch_tasks_request::Target::Ids(v1::TaskIds { task_ids }) => {
+            if task_ids.is_empty() || task_ids.len() > MAX_WATCHED_IDS {
+                let problem = format!("must be 1 to {MAX_WATCHED_IDS}, are {}", task_ids.len());
+                return Err(InvalidField::new("ids.task_ids", problem));
+            }
+            let ids = task_ids.iter().enumerate().map(|(at, id)| name(&format!("ids.task_ids[{at}]"), id));
+            ids.collect::<Result<BTreeSet<_>, _>>().map(Target::Ids)
+        }
+    }
+}
+
+fn filter(filter: v1::TaskFilter) -> Result<TaskFilter, InvalidField> {
+    filter_from_proto(filter).map_err(|error| error.within("filter"))
+}
+
+/// How long the caller waits, as its `grpc-timeout` says; None if it does not say.
+pub(super) fn timeout(metadata: &tonic::metadata::MetadataMap) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (value, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    // The protocol allows eight digits.
+    let value: u64 = value.parse().ok().filter(|_| value.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3_600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minted_id_fits_the_grammar_and_sorts_by_time() {
+        let first = new_task_id("").unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(new_task_id("").unwrap() > first);
+    }
+
+    #[test]
+    fn a_timeout_is_read_in_every_unit() {
+        let read = |text: &str| {
+            let mut metadata = tonic::metadata::MetadataMap::new();
+            metadata.insert("grpc-timeout", text.parse().unwrap());
+            timeout(&metadata)
+        };
+        assert_eq!(read("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(read("1500m"), Some(Duration::from_millis(1_500)));
+        assert_eq!(read("99999999H").map(|timeout| timeout.as_secs()), Some(359_999_996_400));
+        for bad in ["", "S", "999999999S", "1x", "-1S"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}
