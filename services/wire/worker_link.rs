@@ -57,7 +57,7 @@ impl TryFrom<links::LinkWorkerRequest> for WorkerToLeader {
         Ok(match request.message.ok_or_else(missing_message)? {
             Message::Hello(hello) => Self::Hello(hello_from_proto(hello).map_err(|error| error.within("hello"))?),
             Message::Started(started) => {
-                let RunningAttempt { attempt, start_time } = running(started).map_err(|e| e.within("started"))?;
+                let RunningAttempt { attempt, start_time } = running(&started).map_err(|e| e.within("started"))?;
                 Self::Report(Report::Started { attempt, start_time })
             }
             Message::Finished(report) => Self::Report(finished(report).map_err(|e| e.within("finished"))?),
@@ -154,7 +154,7 @@ fn hello_from_proto(hello: links::WorkerHello) -> Result<WorkerHello, InvalidFie
         let problem = format!("{held} attempts held on {} slots", hello.slots);
         return Err(InvalidField::new("running", problem));
     }
-    let running = hello.running.into_iter().map(running).collect::<Result<Vec<_>, _>>();
+    let running = hello.running.iter().map(running).collect::<Result<Vec<_>, _>>();
     let running = running.map_err(|error| error.within("running"))?;
     let mut reports = Vec::with_capacity(hello.finished.len() + hello.given_back.len());
     for report in hello.finished {
@@ -256,7 +256,7 @@ fn started(attempt: &AttemptId, start_time: Wall) -> links::AttemptStarted {
     }
 }
 
-fn running(started: links::AttemptStarted) -> Result<RunningAttempt, InvalidField> {
+fn running(started: &links::AttemptStarted) -> Result<RunningAttempt, InvalidField> {
     let attempt = attempt(&started.task_id, started.attempt)?;
     Ok(RunningAttempt { attempt, start_time: start_time(started.start_time)? })
 }

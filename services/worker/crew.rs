@@ -1,0 +1,260 @@
+//! The one owner of what this worker does: starts and stops attempts as it is told, remembers what is to be reported,
+//! and leads a graceful stop to its end. It does not know whether there is a link; whoever holds one hands orders in and
+//! takes messages out.
+
+use std::{collections::VecDeque, future::pending, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    executor::{Assignment, Executor},
+    handler::Handlers,
+    metrics::Metrics,
+    slots::{Admission, Slots},
+};
+use crate::{
+    domain::{Order, Report, Term, Wall, WorkerHello, WorkerOffer},
+    wire::WorkerToLeader,
+};
+
+/// Longest wait for handlers that were told to stop: the grace of an exec handler is 30 s at most.
+const STOP_LIMIT: Duration = Duration::from_secs(35);
+/// Longest wait for acknowledgements beyond the drain time: a leader that is there answers within a commit, and what is
+/// lost by leaving costs a second run, not a result.
+const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(2);
+/// Most answers about attempts that are not held; a leader that asks faster than it listens is not one.
+const MAX_ASIDES: usize = 2 * WorkerOffer::MAX_SLOTS as usize;
+
+/// What came of waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There may be something to say.
+    Went,
+    /// The graceful stop is complete.
+    Leave,
+}
+
+/// The leader sends orders that no leader sends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the leader asks about more attempts than there can be")]
+pub struct Overrun;
+
+/// How far a graceful stop is.
+#[derive(Debug, Clone, Copy)]
+enum Stopping {
+    /// Attempts may end by themselves.
+    Draining {
+        until: Instant,
+    },
+    /// They were told to stop.
+    GivingBack {
+        until: Instant,
+        drained: Instant,
+    },
+    /// None runs; reports wait for their acknowledgement.
+    Reporting {
+        until: Instant,
+    },
+    Over,
+}
+
+/// A worker at work.
+pub struct Crew {
+    offer: WorkerOffer,
+    handlers: Handlers,
+    slots: Slots,
+    executor: Executor,
+    drain: Duration,
+    shutdown: CancellationToken,
+    stopping: Option<Stopping>,
+    /// The leader of the present link does not know yet that this worker is stopping.
+    draining_unsaid: bool,
+    /// Answers about attempts that are not held. Not kept for another link: a hello says the same by their absence.
+    asides: VecDeque<Report>,
+    metrics: Metrics,
+}
+
+impl Crew {
+    pub fn new(
+        offer: WorkerOffer,
+        handlers: Handlers,
+        drain: Duration,
+        shutdown: CancellationToken,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            slots: Slots::new(offer.slots),
+            executor: Executor::new(offer.worker_id.clone()),
+            offer,
+            handlers,
+            drain,
+            shutdown,
+            stopping: None,
+            draining_unsaid: false,
+            asides: VecDeque::new(),
+            metrics,
+        }
+    }
+
+    /// The first word on a new link.
+    pub fn introduce(&mut self, term: Term) -> WorkerHello {
+        self.asides.clear();
+        self.draining_unsaid = false;
+        let (running, reports) = self.slots.introduce();
+        WorkerHello { offer: self.offer.clone(), running, reports, draining: self.stopping.is_some(), term }
+    }
+
+    /// What is to be said next on the present link.
+    pub fn next_message(&mut self) -> Option<WorkerToLeader> {
+        if std::mem::take(&mut self.draining_unsaid) {
+            return Some(WorkerToLeader::Draining);
+        }
+        self.asides.pop_front().or_else(|| self.slots.next()).map(WorkerToLeader::Report)
+    }
+
+    /// Does what the leader says.
+    ///
+    /// # Errors
+    /// The leader is not to be listened to any longer.
+    pub fn obey(&mut self, order: Order) -> Result<(), Overrun> {
+        match order {
+            Order::Assign { attempt, fence, spec, traceparent } => {
+                return self.assign(Assignment { attempt, fence, spec, traceparent });
+            }
+            Order::Cancel { attempt, reason } => {
+                tracing::info!(%attempt, %reason, "cancelled");
+                if !self.slots.cancel(&attempt) {
+                    return self.aside(Report::Stopped { attempt });
+                }
+            }
+            Order::Acknowledge { attempt } => {
+                self.slots.acknowledge(&attempt);
+                self.count();
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, assignment: Assignment) -> Result<(), Overrun> {
+        let attempt = assignment.attempt.clone();
+        match self.slots.admit(&attempt) {
+            Admission::Held => return Ok(()),
+            Admission::Full => {
+                tracing::warn!(%attempt, "assigned while every slot is taken: given back");
+                return self.aside(Report::GivenBack { attempt });
+            }
+            Admission::Free => {}
+        }
+        let handler = self.handlers.get(&assignment.spec.kind).filter(|_| self.stopping.is_none());
+        if let Some(handler) = handler {
+            let cancel = self.executor.start(handler, assignment);
+            self.slots.start(attempt, now(), cancel);
+            self.metrics.started();
+        } else {
+            self.metrics.given_back(1);
+            self.slots.give_back(attempt);
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn aside(&mut self, report: Report) -> Result<(), Overrun> {
+        if self.asides.len() >= MAX_ASIDES {
+            return Err(Overrun);
+        }
+        self.asides.push_back(report);
+        Ok(())
+    }
+
+    /// Waits until an attempt ends or the stop goes a step further. May be dropped and called again at any time.
+    pub async fn step(&mut self) -> Step {
+        if matches!(self.stopping, Some(Stopping::Over)) {
+            return Step::Leave;
+        }
+        let deadline = self.deadline();
+        tokio::select! {
+            (attempt, ended) = self.executor.next_ended() => {
+                if let Some(report) = self.slots.ended(&attempt, ended) {
+                    self.metrics.ended(report, now());
+                }
+                self.count();
+            }
+            () = self.shutdown.cancelled(), if self.stopping.is_none() => self.begin_stop(),
+            () = at(deadline) => self.pass_deadline(),
+        }
+        self.advance_stop();
+        if matches!(self.stopping, Some(Stopping::Over)) { Step::Leave } else { Step::Went }
+    }
+
+    fn begin_stop(&mut self) {
+        tracing::info!(running = self.slots.running(), drain = ?self.drain, "draining");
+        self.draining_unsaid = true;
+        self.stopping = Some(Stopping::Draining { until: Instant::now() + self.drain });
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.stopping? {
+            Stopping::Draining { until } | Stopping::GivingBack { until, .. } | Stopping::Reporting { until } => {
+                Some(until)
+            }
+            Stopping::Over => None,
+        }
+    }
+
+    fn pass_deadline(&mut self) {
+        match self.stopping {
+            Some(Stopping::Draining { until }) => {
+                tracing::info!(running = self.slots.running(), "the drain time is over: giving back what runs");
+                self.slots.stop_all();
+                let drained = until;
+                self.stopping = Some(Stopping::GivingBack { until: Instant::now() + STOP_LIMIT, drained });
+            }
+            Some(Stopping::GivingBack { .. }) => {
+                self.executor.abort_all();
+                let abandoned = self.slots.abandon();
+                self.metrics.given_back(abandoned.len());
+                for attempt in abandoned {
+                    tracing::error!(%attempt, "its handler did not stop within {STOP_LIMIT:?}: left behind");
+                }
+            }
+            Some(Stopping::Reporting { .. }) => {
+                let lost = self.slots.taken();
+                tracing::warn!(reports = lost, "leaving with reports that nobody acknowledged: their tasks run again");
+                self.stopping = Some(Stopping::Over);
+            }
+            Some(Stopping::Over) | None => {}
+        }
+    }
+
+    /// A stop does not wait for what is already over.
+    fn advance_stop(&mut self) {
+        let Some(stopping) = self.stopping else { return };
+        if self.slots.taken() == 0 {
+            self.stopping = Some(Stopping::Over);
+        } else if self.slots.running() == 0
+            && let Stopping::Draining { until: drained } | Stopping::GivingBack { drained, .. } = stopping
+        {
+            let until = drained.max(Instant::now() + ACKNOWLEDGE_LIMIT);
+            self.stopping = Some(Stopping::Reporting { until });
+        }
+    }
+
+    /// The slot that an acknowledgement freed may have been the last thing that a stop waited for.
+    fn count(&mut self) {
+        self.metrics.set_slots(self.slots.running(), self.slots.taken());
+        self.advance_stop();
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+fn now() -> Wall {
+    let since_epoch = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Wall(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,122 @@
+//! Runs attempts: one task each, with a span, whose panic is its own failure.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
+
+use super::handler::{Attempt, Handler, HandlerError};
+use crate::{
+    domain::{AttemptId, Failure, FailureReason, Fence, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, WorkerId},
+    runtime::telemetry,
+};
+
+/// How a handler ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    Succeeded(Arc<[u8]>),
+    Failed(Failure),
+    /// It was torn down before it returned.
+    Aborted,
+}
+
+/// The attempts of this worker that run. Dropped, it tears them down.
+pub struct Executor {
+    worker_id: WorkerId,
+    tasks: JoinSet<Ended>,
+    attempts: HashMap<Id, AttemptId>,
+}
+
+/// What is to be run.
+pub struct Assignment {
+    pub attempt: AttemptId,
+    pub fence: Fence,
+    pub spec: Arc<TaskSpec>,
+    pub traceparent: Option<Arc<str>>,
+}
+
+impl Executor {
+    pub fn new(worker_id: WorkerId) -> Self {
+        Self { worker_id, tasks: JoinSet::new(), attempts: HashMap::new() }
+    }
+
+    /// Starts an attempt; cancelling the token asks it to stop.
+    pub fn start(&mut self, handler: &Arc<dyn Handler>, assignment: Assignment) -> CancellationToken {
+        let Assignment { attempt, fence, spec, traceparent } = assignment;
+        let cancelled = CancellationToken::new();
+        let span = self.span(&attempt, fence, &spec, traceparent.as_deref());
+        let attempt_of_handler = Attempt {
+            task_id: attempt.task_id.clone(),
+            attempt: attempt.attempt,
+            fence,
+            kind: spec.kind.clone(),
+            queue: spec.queue(),
+            payload: Bytes::copy_from_slice(&spec.payload),
+            labels: spec.labels.clone(),
+            traceparent: telemetry::traceparent(&span).or(traceparent),
+            cancelled: cancelled.clone(),
+        };
+        let handler = handler.clone();
+        let run = async move { ended(handler.run(attempt_of_handler).await) };
+        let task = self.tasks.spawn(run.instrument(span));
+        self.attempts.insert(task.id(), attempt);
+        cancelled
+    }
+
+    fn span(&self, attempt: &AttemptId, fence: Fence, spec: &TaskSpec, traceparent: Option<&str>) -> Span {
+        let span = tracing::info_span!(
+            parent: None,
+            "attempt",
+            task_id = %attempt.task_id,
+            attempt = attempt.attempt,
+            fence = fence.0,
+            kind = %spec.kind,
+            worker_id = %self.worker_id,
+        );
+        if let Some(traceparent) = traceparent {
+            telemetry::set_parent(&span, traceparent);
+        }
+        span
+    }
+
+    /// The next attempt that has ended; waits as long as none does. May be dropped and called again at any time.
+    pub async fn next_ended(&mut self) -> (AttemptId, Ended) {
+        loop {
+            let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+            let (id, ended) = match joined {
+                Ok(joined) => joined,
+                Err(error) => (error.id(), torn_down(error)),
+            };
+            if let Some(attempt) = self.attempts.remove(&id) {
+                return (attempt, ended);
+            }
+        }
+    }
+
+    /// Tears every attempt down at its next await.
+    pub fn abort_all(&mut self) {
+        self.tasks.abort_all();
+    }
+}
+
+fn ended(result: Result<Bytes, HandlerError>) -> Ended {
+    match result {
+        Ok(result) if result.len() > MAX_RESULT_BYTES => Ended::Failed(Failure {
+            reason: FailureReason::ResultTooLarge,
+            message: format!("the result has {} bytes, the limit is {MAX_RESULT_BYTES}", result.len()).into(),
+            exit_status: None,
+        }),
+        Ok(result) => Ended::Succeeded(Arc::from(result.as_ref())),
+        Err(error) => Ended::Failed(error.into()),
+    }
+}
+
+fn torn_down(error: tokio::task::JoinError) -> Ended {
+    let Ok(panic) = error.try_into_panic() else { return Ended::Aborted };
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("without a message");
+    let text = &text[..text.floor_char_boundary(MAX_MESSAGE_BYTES / 2)];
+    Ended::Failed(HandlerError::new(format!("the handler panicked: {text}")).into())
+}

@@ -1,0 +1,277 @@
+//! The worker's link to the leader: found, held, given up and found again, for as long as the worker lives. A link that
+//! ends stops nothing that runs; what ends meanwhile is told on the next link.
+//!
+//! This code knows a sink and a stream of messages and no gRPC; that is in `dial`.
+
+pub mod dial;
+mod ends;
+
+use std::{pin::pin, time::Duration};
+
+use futures::future::BoxFuture;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+pub use ends::{Incoming, LinkError, Outgoing};
+use ends::{Listener, Speaker};
+
+use super::crew::{Crew, Step};
+use crate::{
+    domain::{Term, WorkerHello},
+    runtime::heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
+    store::Leader,
+    wire::{LeaderToWorker, WorkerToLeader},
+};
+
+/// Longest wait between two attempts at a link: the time that a failover takes should not grow by much.
+const MAX_BACKOFF: Duration = Duration::from_millis(500);
+/// The wait before the second attempt; the first one comes at once.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// Longest wait for the leader to take note of a goodbye.
+const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Opens links.
+pub trait Dial: Send + Sync + 'static {
+    /// Opens one to the leader at `address` (host:port). What the leader thinks of it comes through the stream.
+    fn dial(&self, address: &str) -> BoxFuture<'static, Result<(Outgoing, Incoming), LinkError>>;
+}
+
+/// Keeps a worker linked.
+pub struct Link<D> {
+    dial: D,
+    /// Who leads, as the store knows it.
+    leader: watch::Receiver<Option<Leader>>,
+    crew: Crew,
+    /// Highest term that welcomed this worker; nothing is accepted from a lower one.
+    term: Term,
+    /// The term of the present link.
+    linked: watch::Sender<Option<Term>>,
+}
+
+/// How a phase of the link ended.
+enum Phase<T> {
+    Done(T),
+    /// The worker leaves.
+    Leave,
+}
+
+impl<D: Dial> Link<D> {
+    /// `linked` is kept to the term of the link, none while there is none.
+    pub fn new(
+        dial: D,
+        leader: watch::Receiver<Option<Leader>>,
+        crew: Crew,
+        linked: watch::Sender<Option<Term>>,
+    ) -> Self {
+        Self { dial, leader, crew, term: Term::default(), linked }
+    }
+
+    /// Runs until the worker has stopped gracefully.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        let mut complaint = String::new();
+        while let Phase::Done(leader) = self.find().await {
+            let start = Instant::now();
+            let Err(error) = self.hold(&leader).await else { break };
+            let welcomed = self.linked.send_replace(None).is_some();
+            if welcomed {
+                complaint.clear();
+            }
+            // The same complaint twice a second says nothing new.
+            let reason = error.to_string();
+            if reason == complaint {
+                tracing::debug!(leader = leader.address, "no link: {reason}");
+            } else {
+                tracing::warn!(leader = leader.address, term = %leader.term, "no link: {reason}");
+                complaint = reason;
+            }
+            if welcomed && start.elapsed() >= HEARTBEAT {
+                backoff = Backoff::default();
+            }
+            if let Phase::Leave = self.pause(backoff.next(), &leader).await {
+                break;
+            }
+        }
+        self.linked.send_replace(None);
+    }
+
+    /// Waits until the store names a leader that can be accepted.
+    async fn find(&mut self) -> Phase<Leader> {
+        let mut leaders = self.leader.clone();
+        let lowest = self.term;
+        let found = async move {
+            let acceptable = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.term >= lowest);
+            match leaders.wait_for(acceptable).await.map(|leader| leader.clone()) {
+                Ok(Some(leader)) => leader,
+                // The store is gone: there is nobody to be found any more.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        };
+        meanwhile(&mut self.crew, found).await
+    }
+
+    /// Waits before the next attempt, less if another leader appears.
+    async fn pause(&mut self, delay: Duration, failed: &Leader) -> Phase<()> {
+        let mut leaders = self.leader.clone();
+        let another = async move {
+            let differs = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader != failed);
+            if leaders.wait_for(differs).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        meanwhile(&mut self.crew, async {
+            tokio::select! {
+                () = sleep(delay) => {}
+                () = another => {}
+            }
+        })
+        .await
+    }
+
+    /// Holds a link to this leader for as long as it lasts. Ok: the worker has left.
+    async fn hold(&mut self, leader: &Leader) -> Result<(), LinkError> {
+        let dialling = timeout(LINK_IDLE_LIMIT, self.dial.dial(&leader.address));
+        let (outgoing, incoming) = match meanwhile(&mut self.crew, dialling).await {
+            Phase::Done(Ok(dialled)) => dialled?,
+            Phase::Done(Err(_)) => return Err(LinkError::NoWelcome),
+            Phase::Leave => return Ok(()),
+        };
+        let (mut speaker, mut listener) = (Speaker::new(outgoing), Listener::new(incoming));
+        let hello: WorkerHello = self.crew.introduce(self.term);
+        speaker.say(WorkerToLeader::Hello(hello));
+        match timeout(LINK_IDLE_LIMIT, self.greet(&mut speaker, &mut listener)).await {
+            Ok(Phase::Done(welcomed)) => self.accept(welcomed?, leader)?,
+            Ok(Phase::Leave) => return Ok(()),
+            Err(_) => return Err(LinkError::NoWelcome),
+        }
+        self.converse(&mut speaker, &mut listener).await?;
+        farewell(speaker, listener).await;
+        Ok(())
+    }
+
+    /// Says hello and waits for the welcome.
+    async fn greet(&mut self, speaker: &mut Speaker, listener: &mut Listener) -> Phase<Result<Term, LinkError>> {
+        loop {
+            let heard = tokio::select! {
+                spoken = speaker.pump() => match spoken {
+                    Ok(()) => continue,
+                    // Why the leader hung up is in the stream, if anywhere.
+                    Err(error) => listener.hear().await.and(Err(error)),
+                },
+                heard = listener.hear() => heard,
+                step = self.crew.step() => match step {
+                    Step::Went => continue,
+                    Step::Leave => return Phase::Leave,
+                },
+            };
+            return Phase::Done(match heard {
+                Ok(LeaderToWorker::Welcome(term)) => Ok(term),
+                Ok(LeaderToWorker::Heartbeat) => continue,
+                Ok(LeaderToWorker::Goodbye) => Err(LinkError::Goodbye),
+                Ok(LeaderToWorker::Order(_)) => Err(LinkError::OutOfTurn),
+                Err(error) => Err(error),
+            });
+        }
+    }
+
+    fn accept(&mut self, welcomed: Term, leader: &Leader) -> Result<(), LinkError> {
+        if welcomed < self.term {
+            return Err(LinkError::LowerTerm { welcomed, highest: self.term });
+        }
+        self.term = welcomed;
+        self.linked.send_replace(Some(welcomed));
+        tracing::info!(leader = leader.address, term = %welcomed, "linked");
+        Ok(())
+    }
+
+    /// Orders in, reports out. Ok: the worker leaves.
+    async fn converse(&mut self, speaker: &mut Speaker, listener: &mut Listener) -> Result<(), LinkError> {
+        let mut leaders = self.leader.clone();
+        let term = self.term;
+        let mut succeeded = pin!(async move {
+            let later = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.term > term);
+            match leaders.wait_for(later).await.map(|leader| leader.clone()) {
+                Ok(Some(leader)) => leader.term,
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        });
+        loop {
+            if speaker.is_free()
+                && let Some(message) = self.crew.next_message()
+            {
+                speaker.say(message);
+            }
+            tokio::select! {
+                spoken = speaker.pump() => {
+                    if let Err(error) = spoken {
+                        // The leader's own reason, if it gave one, says more than a closed pipe.
+                        return timeout(GOODBYE_LIMIT, self.last_words(listener)).await.unwrap_or(Err(error));
+                    }
+                }
+                heard = listener.hear() => self.take(heard?)?,
+                step = self.crew.step() => if step == Step::Leave { return Ok(()) },
+                term = &mut succeeded => return Err(LinkError::Succeeded(term)),
+            }
+        }
+    }
+
+    fn take(&mut self, message: LeaderToWorker) -> Result<(), LinkError> {
+        match message {
+            LeaderToWorker::Order(order) => Ok(self.crew.obey(order)?),
+            LeaderToWorker::Heartbeat => Ok(()),
+            LeaderToWorker::Goodbye => Err(LinkError::Goodbye),
+            LeaderToWorker::Welcome(_) => Err(LinkError::OutOfTurn),
+        }
+    }
+
+    /// Acknowledgements that were on their way when the leader hung up still count.
+    async fn last_words(&mut self, listener: &mut Listener) -> Result<(), LinkError> {
+        loop {
+            let message = listener.hear().await?;
+            self.take(message)?;
+        }
+    }
+}
+
+/// Lets the work go on while something else is waited for.
+async fn meanwhile<T>(crew: &mut Crew, what: impl Future<Output = T>) -> Phase<T> {
+    let mut what = pin!(what);
+    loop {
+        tokio::select! {
+            done = &mut what => return Phase::Done(done),
+            step = crew.step() => if step == Step::Leave { return Phase::Leave },
+        }
+    }
+}
+
+/// Says goodbye, and waits a little for the leader to end the link.
+async fn farewell(speaker: Speaker, mut listener: Listener) {
+    let said = async {
+        speaker.finish(WorkerToLeader::Goodbye).await?;
+        while listener.hear().await.is_ok() {}
+        Ok::<_, LinkError>(())
+    };
+    let _ = timeout(GOODBYE_LIMIT, said).await;
+}
+
+/// Waits between attempts: none, then growing.
+#[derive(Debug, Default)]
+struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let failures = self.failures;
+        self.failures = failures.saturating_add(1);
+        if failures == 0 {
+            return Duration::ZERO;
+        }
+        let whole = FIRST_BACKOFF.saturating_mul(1 << (failures - 1).min(8)).min(MAX_BACKOFF);
+        // Workers that lost one leader should not all come back in one moment. A UUID is chance enough for that.
+        let chance = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
+        whole / 2 + whole / 2 * chance / 255
+    }
+}
