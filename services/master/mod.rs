@@ -16,6 +16,8 @@ mod reign;
 mod service;
 mod standby;
 mod standby_links;
+#[cfg(test)]
+mod tests;
 mod watchdog;
 mod worker_links;
 
@@ -39,6 +41,7 @@ pub struct Options {
     pub listener: TcpListener,
     /// host:port under which the others reach the listener.
     pub advertise: String,
+    /// The takeover grace among them is always the store's session timeout.
     pub limits: Limits,
 }
 
@@ -62,7 +65,8 @@ const LINKS_END: Duration = Duration::from_millis(500);
 /// # Errors
 /// The port cannot be served, or the store is one that this program must not touch.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
-    let Options { store, listener, advertise, limits } = options;
+    let Options { store, listener, advertise, mut limits } = options;
+    limits.takeover_grace = store.session_timeout();
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let health = HealthReporter::new();
