@@ -1,5 +1,7 @@
 //! One integration binary: the real `herdsman` as processes, a real ZooKeeper, generated clients.
 
+#![allow(clippy::disallowed_methods, reason = "the bans keep servers up; a test may block its own thread")]
+
 mod support;
 
 mod client_service;

@@ -36,6 +36,7 @@ impl Pulse {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "it has a thread of its own, which must not need the runtime")]
 fn watch(pulse: &Weak<AtomicU64>, look: Duration) {
     let (mut seen, mut without) = (0, 0);
     while let Some(beats) = pulse.upgrade().map(|pulse| pulse.load(Ordering::Relaxed)) {

@@ -23,6 +23,7 @@ pub fn on_signal() -> CancellationToken {
         tracing::info!(signal = name, "stopping; once more to stop at once");
         stop.cancel();
         either(&mut terminate, &mut interrupt).await;
+        #[allow(clippy::disallowed_methods, reason = "at once is what the second signal asks for")]
         std::process::exit(INTERRUPTED);
     });
     token
