@@ -1,5 +1,9 @@
 //! The store on a real ZooKeeper, and what is known to go wrong there.
 
+mod leading;
+mod outage;
+mod tree;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use herdsman::{
@@ -8,10 +12,12 @@ use herdsman::{
         WorkerId, WorkerOffer,
     },
     store::{
-        Candidate, Leadership, Store,
+        Candidate, Leadership, Store, StoreError,
         zookeeper::{ZooKeeperOptions, ZooKeeperStore},
     },
 };
+
+use tokio::task::JoinHandle;
 
 use crate::support::{
     eventually,
@@ -21,8 +27,8 @@ use crate::support::{
 /// For anything that needs no session to expire.
 const SOON: Duration = Duration::from_secs(10);
 
-async fn connect(options: &ZooKeeperOptions) -> ZooKeeperStore {
-    ZooKeeperStore::connect(options.clone()).await.expect("the server is up")
+async fn connect(options: &ZooKeeperOptions) -> Arc<ZooKeeperStore> {
+    Arc::new(ZooKeeperStore::connect(options.clone()).await.expect("the server is up"))
 }
 
 fn candidate(port: u16) -> Candidate {
@@ -68,6 +74,57 @@ fn finished(id: &str, worker: &str) -> Change {
 
 fn task(id: &str) -> TaskId {
     id.parse().unwrap()
+}
+
+fn offer(worker: &str, incarnation: u8) -> WorkerOffer {
+    WorkerOffer {
+        worker_id: worker.parse().unwrap(),
+        incarnation: Incarnation([incarnation; 16]),
+        address: "127.0.0.1:7072".into(),
+        slots: 4,
+        kinds: BTreeSet::from(["echo".parse().unwrap()]),
+        queues: BTreeSet::from(["default".parse().unwrap()]),
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        version: "0.1.0".into(),
+    }
+}
+
+/// The path of a task's node.
+async fn find(client: &zookeeper_client::Client, id: &str) -> Option<String> {
+    for bucket in client.list_children("/tasks").await.unwrap() {
+        let path = format!("/tasks/{bucket}/{id}");
+        if client.check_stat(&path).await.unwrap().is_some() {
+            return Some(path);
+        }
+    }
+    None
+}
+
+/// The nodes in the line, the leader's first.
+async fn line(client: &zookeeper_client::Client) -> Vec<String> {
+    let mut names = client.list_children("/election").await.unwrap();
+    names.sort_by_key(|name| name.rsplit('-').next().map(str::to_owned));
+    names.into_iter().map(|name| format!("/election/{name}")).collect()
+}
+
+/// Waits until so many stand in line.
+async fn line_of(client: &zookeeper_client::Client, length: usize) -> Vec<String> {
+    eventually(&format!("a line of {length}"), SOON, async || {
+        let line = line(client).await;
+        (line.len() == length).then_some(line)
+    })
+    .await
+}
+
+/// Stands in line in the background.
+fn campaign(store: &Arc<ZooKeeperStore>, candidate: &Candidate) -> JoinHandle<Result<Box<dyn Leadership>, StoreError>> {
+    let (store, candidate) = (store.clone(), candidate.clone());
+    tokio::spawn(async move { store.campaign(&candidate).await })
+}
+
+/// Fails the test when it takes longer than [`SOON`].
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! What the tests share: ZooKeeper servers and Herdsman processes that end with their test.
 
 pub mod process;
+pub mod proxy;
 pub mod zookeeper;
 
 use std::time::{Duration, Instant};

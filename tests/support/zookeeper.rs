@@ -24,7 +24,7 @@ use zookeeper_client::Client;
 /// servers allow (1 s), so that a busy machine does not expire sessions by itself.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 /// A server answers within 0.3 s on an idle machine, an ensemble within 3 s.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 /// For one answer to a four-letter word.
 const WORD_LIMIT: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(25);
@@ -162,10 +162,11 @@ pub struct Ensemble {
 impl Ensemble {
     pub fn start() -> Self {
         let ports: Vec<[u16; 3]> = (0..3).map(|_| [free_port(), free_port(), free_port()]).collect();
-        let mut members = String::from("initLimit=20\nsyncLimit=10\n");
-        for (id, [_, quorum, election]) in ports.iter().enumerate() {
-            members += &format!("server.{}=127.0.0.1:{quorum}:{election}\n", id + 1);
-        }
+        let members = ports
+            .iter()
+            .zip(1..)
+            .map(|([_, quorum, election], id)| format!("server.{id}=127.0.0.1:{quorum}:{election}"));
+        let members = format!("initLimit=20\nsyncLimit=10\n{}\n", members.collect::<Vec<_>>().join("\n"));
         let main_class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
         let servers: Vec<_> = ports.iter().map(|[client, ..]| Server::prepare(main_class, *client, &members)).collect();
         for (id, server) in servers.iter().enumerate() {
@@ -253,23 +254,20 @@ fn free_port() -> u16 {
 /// The jars of `ZOOKEEPER_HOME` (in it, or in its lib directory), or those of Debian's packages.
 fn class_path() -> &'static str {
     static CLASS_PATH: OnceLock<String> = OnceLock::new();
-    CLASS_PATH.get_or_init(|| match std::env::var_os("ZOOKEEPER_HOME") {
-        Some(home) => {
-            let home = PathBuf::from(home);
-            let directory = [home.join("lib"), home.clone()].into_iter().find(|directory| has_server_jar(directory));
-            let Some(directory) = directory else {
-                panic!("ZOOKEEPER_HOME is {}, and there is no zookeeper*.jar in it or in its lib", home.display());
-            };
-            directory.join("*").display().to_string()
-        }
-        None => {
+    CLASS_PATH.get_or_init(|| {
+        let Some(home) = std::env::var_os("ZOOKEEPER_HOME").map(PathBuf::from) else {
             let jars = Path::new("/usr/share/java");
             assert!(
                 jars.join("zookeeper.jar").exists(),
                 "these tests need ZooKeeper: apt-get install zookeeper libslf4j-java, or set ZOOKEEPER_HOME"
             );
-            format!("{0}/zookeeper.jar:{0}/slf4j-simple.jar", jars.display())
-        }
+            return format!("{0}/zookeeper.jar:{0}/slf4j-simple.jar", jars.display());
+        };
+        let directory = [home.join("lib"), home.clone()].into_iter().find(|directory| has_server_jar(directory));
+        let Some(directory) = directory else {
+            panic!("ZOOKEEPER_HOME is {}, and there is no zookeeper*.jar in it or in its lib", home.display());
+        };
+        directory.join("*").display().to_string()
     })
 }
 

@@ -24,7 +24,7 @@ use super::{
     vigil,
 };
 use crate::{
-    domain::{Incarnation, Member, WorkerId, WorkerOffer},
+    domain::{Incarnation, Kind, Member, QueueName, WorkerId, WorkerOffer},
     store::{Members, Registration, StoreError},
 };
 
@@ -61,8 +61,8 @@ pub async fn register(sessions: &Sessions, offer: &WorkerOffer) -> Result<Box<dy
         port,
         incarnation: offer.incarnation.to_string(),
         slots: offer.slots,
-        kinds: offer.kinds.iter().map(|kind| kind.as_str()).collect(),
-        queues: offer.queues.iter().map(|queue| queue.as_str()).collect(),
+        kinds: offer.kinds.iter().map(Kind::as_str).collect(),
+        queues: offer.queues.iter().map(QueueName::as_str).collect(),
         labels: &offer.labels,
         version: &offer.version,
     });

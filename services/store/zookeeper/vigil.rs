@@ -11,7 +11,7 @@ use zookeeper_client::{Client, Error, EventType, SessionState};
 /// How often within a session timeout the watcher looks at its own clock, to find that the process stood still.
 const TICKS: u32 = 10;
 
-/// Cancels `lost` when the session is not connected, when the node at `path` is gone, or when this process has stood
+/// Cancels `lost` when the session is not connected, when its node at `path` is gone, or when this process has stood
 /// still for a whole session timeout. Ends when `lost` is cancelled, by whomever; only then its hold on the session ends.
 pub async fn keep_vigil(client: Client, path: String, lost: CancellationToken) {
     let reason = tokio::select! {
@@ -34,10 +34,14 @@ pub async fn trouble(client: &Client) -> String {
     format!("the session is {state}")
 }
 
-/// Resolves when the node is gone. On a session without a connection it does not; that is for [`trouble`].
+/// Resolves when the session's node is gone. On a session without a connection it does not; that is for [`trouble`].
 async fn removal(client: &Client, path: &str) -> String {
     loop {
         match client.get_and_watch_data(path).await {
+            // Deleted and created again in one request, it is there and is not ours.
+            Ok((_, stat, _)) if stat.ephemeral_owner != client.session_id().0 => {
+                return "its node is another session's".to_owned();
+            }
             Ok((.., watcher)) => {
                 let event = watcher.changed().await;
                 if event.event_type == EventType::Session {
