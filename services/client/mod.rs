@@ -15,19 +15,15 @@ use std::{sync::Arc, time::Duration};
 use prometheus_client::registry::Registry;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 
 pub use options::Options;
 
 use hub::Hub;
 use leader_link::{GrpcDial, LeaderLink, LinkState};
 use metrics::Metrics;
-use service::{Cluster, Front, Tasks};
+use service::Front;
 
-use crate::{
-    runtime::serve::{self, HealthReporter, MAX_REQUEST_BYTES, ServeError, ServingStatus},
-    wire::proto::v1::{cluster_service_server::ClusterServiceServer, task_service_server::TaskServiceServer},
-};
+use crate::runtime::serve::{self, HealthReporter, ServeError, ServingStatus};
 
 /// Waiting for a leader takes as long as the loss of the last one may take to be noticed, and this for the takeover.
 const TAKEOVER: Duration = Duration::from_secs(1);
@@ -64,11 +60,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let under_way = watch::Sender::new(0);
     let front = Front { link: link.clone(), hub, metrics, max_watch_age, draining: draining.clone(), under_way };
     let front = Arc::new(front);
-    let tasks = TaskServiceServer::new(Tasks(front.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let cluster = ClusterServiceServer::new(Cluster(front.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
-    let routes = Routes::new(tasks).add_service(cluster);
-
-    let serving = serve::serve(listener, routes, health.clone(), registry, stopping.clone());
+    let serving = serve::serve(listener, service::routes(&front), health.clone(), registry, stopping.clone());
     let drain = async {
         report_health(&health, link.state(), &shutdown).await;
         draining.cancel();

@@ -15,7 +15,7 @@ use std::{
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status, metadata::MetadataMap};
+use tonic::{Code, Request, Response, Status, metadata::MetadataMap, service::Routes};
 use tracing::{Instrument, Span};
 
 use super::{
@@ -25,12 +25,15 @@ use super::{
 };
 use crate::{
     domain::{Answer, Call, Refusal, Task},
-    runtime::telemetry,
-    wire::CallError,
+    runtime::{serve::MAX_REQUEST_BYTES, telemetry},
+    wire::{
+        CallError,
+        proto::v1::{cluster_service_server::ClusterServiceServer, task_service_server::TaskServiceServer},
+    },
 };
 
-pub(super) use cluster::Cluster;
-pub(super) use tasks::Tasks;
+use cluster::Cluster;
+use tasks::Tasks;
 
 /// Longest time for which a call is asked for; a caller that says less gets less.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
@@ -52,6 +55,13 @@ pub(super) struct Front {
 struct Context {
     /// When its caller stops waiting.
     deadline: Instant,
+}
+
+/// Both public services, on one front.
+pub(super) fn routes(front: &Arc<Front>) -> Routes {
+    let tasks = TaskServiceServer::new(Tasks(front.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let cluster = ClusterServiceServer::new(Cluster(front.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
+    Routes::new(tasks).add_service(cluster)
 }
 
 impl Front {
