@@ -15,6 +15,8 @@ use herdsman::{
 };
 use uuid::Uuid;
 
+use crate::support::zookeeper::test_store;
+
 /// How long anything may take before a test gives up on it.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -29,6 +31,11 @@ impl Bench {
         let directory = tempfile::tempdir().expect("a directory for the test");
         let store = EmbeddedStore::open(directory.path()).expect("opens a new store");
         Self { store: Arc::new(store), _holds: Box::new(directory) }
+    }
+
+    async fn zookeeper() -> Self {
+        let (store, server) = test_store().await;
+        Self { store, _holds: Box::new(server) }
     }
 
     fn in_memory() -> Self {
@@ -59,6 +66,7 @@ macro_rules! over_every_store {
     ($($cases:tt)*) => {
         over!(embedded, Bench::embedded(); $($cases)*);
         over!(in_memory, Bench::in_memory(); $($cases)*);
+        over!(zookeeper, Bench::zookeeper().await; $($cases)*);
     };
 }
 

@@ -125,16 +125,22 @@ impl Registration for ZooKeeperRegistration {
     }
 
     async fn unregister(self: Box<Self>) {
-        if self.lost.is_cancelled() {
-            // Somebody else's node may be there; ours goes with its session.
-            return;
+        // With its session goes exactly our node. At its path there may be a newer incarnation's already, and nothing in a
+        // delete tells the two apart: both have version 0.
+        let (path, limit) = (self.path.clone(), self.client.session_timeout());
+        let mut states = self.client.state_watcher();
+        drop(self);
+        let closed = async {
+            let mut state = states.state();
+            while !state.is_terminated() {
+                state = states.changed().await;
+            }
+        };
+        if tokio::time::timeout(limit, closed).await.is_ok() {
+            info!(path, "unregistered");
+        } else {
+            warn!(path, "could not say goodbye; the worker's node goes when its session expires");
         }
-        self.lost.cancel();
-        let limit = self.client.session_timeout();
-        if let Err(error) = within(limit, self.client.delete(&self.path, Some(0))).await {
-            warn!(path = self.path, %error, "could not remove the worker's node; it goes with its session");
-        }
-        info!(path = self.path, "unregistered");
     }
 }
 
