@@ -1,12 +1,15 @@
 //! The command line: parse, bind, run. It knows the doors of the services and the public API, and no rule about tasks.
 
 mod cluster;
+mod dev;
 mod exit;
 mod follow;
 mod health;
+mod inspect;
 mod list;
 mod options;
 mod output;
+mod roles;
 mod server;
 mod submit;
 mod tasks;
@@ -14,7 +17,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use exit::Failure;
 use output::{Format, Output};
@@ -58,6 +61,14 @@ herdsman=debug,info). Traces go to OTEL_EXPORTER_OTLP_ENDPOINT, if it is set.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a whole cluster in this one process, without ZooKeeper
+    Dev(dev::Dev),
+    /// Run a master: one of them leads, the others stand by
+    Master(roles::Master),
+    /// Run a worker: it runs the tasks
+    Worker(roles::Worker),
+    /// Run a client service: the front door that submitters talk to
+    Client(roles::Client),
     /// Hand tasks over
     Submit(submit::Submit),
     /// Follow tasks to their end, and print the result
@@ -72,6 +83,8 @@ enum Command {
     Workers(cluster::Workers),
     /// Show who leads, and how much is going on
     Cluster(cluster::Cluster),
+    /// Decode what is in ZooKeeper; needs no master
+    Inspect(inspect::Inspect),
     /// Ask a service whether it serves, for health checks: exit status 0 or 1
     Health(health::Health),
     /// Print the completions of a shell
@@ -86,7 +99,14 @@ enum Command {
 
 /// Does what the process was started for.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return Failure::unable(wrong_option(&error)).tell();
+        }
+        // What was asked for, or nothing was.
+        Err(help) => help.exit(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::unable(format!("cannot start: {error}")).tell(),
@@ -100,10 +120,22 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// One line out of clap's page.
+fn wrong_option(error: &clap::Error) -> String {
+    let page = error.render().to_string();
+    let before_usage = page.split("Usage:").next().unwrap_or_default();
+    let problem = before_usage.split("For more information").next().unwrap_or_default().trim();
+    format!("{}; --help explains", problem.trim_start_matches("error:"))
+}
+
 impl Cli {
     async fn run(self) -> Result<(), Failure> {
         let output = Output::new(self.output);
         match self.command {
+            Command::Dev(dev) => dev.run().await,
+            Command::Master(master) => master.run().await,
+            Command::Worker(worker) => worker.run().await,
+            Command::Client(client) => client.run().await,
             Command::Submit(submit) => submit.run(&output).await,
             Command::Watch(watch) => watch.run(&output).await,
             Command::Get(get) => get.run(&output).await,
@@ -111,6 +143,7 @@ impl Cli {
             Command::Cancel(cancel) => cancel.run(&output).await,
             Command::Workers(workers) => workers.run(&output).await,
             Command::Cluster(cluster) => cluster.run(&output).await,
+            Command::Inspect(inspect) => inspect.run(&output).await,
             Command::Health(health) => health.run(&output).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();

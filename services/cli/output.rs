@@ -36,13 +36,13 @@ pub(super) struct Output {
     stdout: io::Stdout,
     /// Stdout is a terminal.
     pub(super) terminal: bool,
-    descriptors: std::cell::OnceCell<DescriptorPool>,
+    descriptors: std::sync::OnceLock<DescriptorPool>,
 }
 
 impl Output {
     pub(super) fn new(format: Format) -> Self {
         let stdout = io::stdout();
-        Self { format, terminal: stdout.is_terminal(), stdout, descriptors: std::cell::OnceCell::new() }
+        Self { format, terminal: stdout.is_terminal(), stdout, descriptors: std::sync::OnceLock::new() }
     }
 
     pub(super) fn is_json(&self) -> bool {

@@ -72,6 +72,13 @@ impl Handlers {
         self
     }
 
+    /// All of both; where both have a kind, the others' handler serves it.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
+    }
+
     pub fn get(&self, kind: &Kind) -> Option<&Arc<dyn Handler>> {
         self.0.get(kind)
     }

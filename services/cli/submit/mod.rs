@@ -1,7 +1,7 @@
 //! `submit`: hands over one task or very many, and follows them to their end if asked to.
 
 mod progress;
-mod send;
+pub(super) mod send;
 mod source;
 
 use std::{collections::HashMap, path::PathBuf};

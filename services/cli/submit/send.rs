@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 type Tasks = TaskServiceClient<Channel>;
 
 /// Submits one task.
-pub(super) async fn one(mut client: Tasks, request: SubmitTaskRequest) -> Result<Task, Failure> {
+pub(in crate::cli) async fn one(mut client: Tasks, request: SubmitTaskRequest) -> Result<Task, Failure> {
     let start = Instant::now();
     loop {
         match bounded(client.submit_task(call(request.clone()))).await {

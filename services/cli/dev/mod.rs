@@ -1,0 +1,149 @@
+//! `dev`: master, worker and client service in this one process, over the embedded store.
+
+mod demo;
+mod trio;
+
+use std::{
+    io::IsTerminal,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use clap::{Args, builder::FalseyValueParser};
+
+use super::{
+    exit::{Failure, note},
+    options::listen_address,
+    roles::{Keep, Offer, listen_on},
+};
+use crate::{
+    runtime::{shutdown, telemetry},
+    store::embedded::EmbeddedStore,
+};
+use trio::Trio;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Tasks survive a restart: they are in one file under the data directory, which one process at a time can use.
+Ctrl-C stops it gracefully, a second one at once.
+
+Examples:
+  herdsman dev --demo              see it work
+  herdsman dev --in-memory         leave nothing behind
+  herdsman dev --handlers handlers.toml --slots 8")]
+pub(super) struct Dev {
+    /// Address of the client service; port 0 takes any
+    #[arg(long, env = "HERDSMAN_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDR", value_parser = listen_address, hide_env_values = true)]
+    listen: SocketAddr,
+    /// Where tasks are kept; not given: $XDG_DATA_HOME/herdsman or ~/.local/share/herdsman
+    #[arg(long, env = "HERDSMAN_DATA_DIR", value_name = "DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
+    /// Keep nothing: tasks end with the process
+    #[arg(long, env = "HERDSMAN_IN_MEMORY", conflicts_with = "data_dir", value_parser = FalseyValueParser::new(), hide_env_values = true)]
+    in_memory: bool,
+    #[command(flatten)]
+    offer: Offer,
+    /// Submit a handful of real tasks, show how they run, and leave the cluster up
+    #[arg(long, env = "HERDSMAN_DEMO", value_parser = FalseyValueParser::new(), hide_env_values = true)]
+    demo: bool,
+    /// Listen also where others than this host can connect: there is no encryption and no authentication
+    #[arg(long, env = "HERDSMAN_INSECURE", value_parser = FalseyValueParser::new(), hide_env_values = true)]
+    insecure: bool,
+    #[command(flatten)]
+    keep: Keep,
+}
+
+impl Dev {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        // The story that the demo tells is not to be interrupted by the logs of what goes well.
+        let _telemetry =
+            telemetry::init_with("dev", if self.demo { "warn" } else { "info" }).map_err(Failure::unable)?;
+        let mut handlers = self.offer.handlers()?;
+        let demo = if self.demo { Some(demo::Demo::prepare(&mut handlers)?) } else { None };
+        let (listener, address) = listen_on(self.listen, self.insecure).await?;
+        let data_dir = if self.in_memory { None } else { Some(self.data_dir.clone().map_or_else(default_dir, Ok)?) };
+        let store = Arc::new(open(data_dir.clone()).await?);
+        let place = data_dir.map_or("in memory only".to_owned(), |dir| format!("in {}", dir.display()));
+
+        let shutdown = shutdown::on_signal();
+        let limits = self.keep.limits(&*store);
+        let mut trio = Trio::start(store, listener, limits, self.offer.slots(), handlers).await?;
+        tracing::info!(%address, tasks = place, "the cluster is up");
+        let told = async {
+            match demo {
+                Some(demo) => demo.run(address, &place).await,
+                None if std::io::stderr().is_terminal() => {
+                    note(banner(address, &place));
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        };
+        let told = tokio::select! {
+            told = told => told,
+            () = shutdown.cancelled() => Ok(()),
+            () = trio.failed() => Ok(()),
+        };
+        if told.is_ok() {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = trio.failed() => {}
+            }
+        }
+        trio.stop().await.and(told)
+    }
+}
+
+/// Opening reads and checks the whole file.
+async fn open(data_dir: Option<PathBuf>) -> Result<EmbeddedStore, Failure> {
+    let opening = tokio::task::spawn_blocking(move || match data_dir.as_deref() {
+        Some(dir) => EmbeddedStore::open(dir),
+        None => EmbeddedStore::in_memory(),
+    });
+    opening.await.map_err(Failure::unable)?.map_err(Failure::unable)
+}
+
+fn default_dir() -> Result<PathBuf, Failure> {
+    // The specification of XDG_DATA_HOME wants one that is not absolute ignored.
+    let set = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = set("XDG_DATA_HOME").or_else(|| Some(set("HOME")?.join(".local/share")));
+    let nowhere = || Failure::unable("HOME is not set: say --data-dir DIR or --in-memory");
+    base.map(|base| base.join("herdsman")).ok_or_else(nowhere)
+}
+
+fn banner(address: SocketAddr, place: &str) -> String {
+    format!(
+        "\nHerdsman is up: master, worker and client service; tasks are kept {place}.\n\n{}",
+        next_lines(address, None)
+    )
+}
+
+/// What to type next, in another terminal.
+fn next_lines(address: SocketAddr, task_id: Option<&str>) -> String {
+    let program = std::env::args().next().unwrap_or_default();
+    let program = if Path::new(&program).components().count() > 1 { &program } else { "herdsman" };
+    let server = if address.port() == 7070 && address.ip().is_loopback() {
+        String::new()
+    } else {
+        format!(" --server http://{address}")
+    };
+    let get = task_id.map(|id| format!("  {program} get{server} {id}\n")).unwrap_or_default();
+    let called = task_id.map_or_else(
+        || r#"-d '{"spec": {"kind": "echo", "payload": "aGk="}}' "#.to_owned() + "SUBMIT",
+        |id| format!(r#"-d '{{"task_id": "{id}"}}' "#) + "GET",
+    );
+    let called = called
+        .replace("SUBMIT", &format!("{address} herdsman.v1.TaskService/SubmitTask"))
+        .replace("GET", &format!("{address} herdsman.v1.TaskService/GetTask"));
+    format!(
+        "In another terminal:
+  {program} submit{server} --kind echo --payload hi --watch
+  {program} submit{server} --kind sleep --payload 250ms --count 40 --watch
+  {program} list{server}
+{get}  grpcurl -plaintext {address} list
+  grpcurl -plaintext {called}
+  curl http://{address}/metrics
+Ctrl-C stops it."
+    )
+}

@@ -1,0 +1,43 @@
+//! `client`: the client service.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Args;
+
+use super::{AFTER_HELP, Place};
+use crate::{
+    cli::{
+        exit::Failure,
+        options::{duration, listen_address},
+    },
+    client::{self, Options},
+    runtime::shutdown,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(in crate::cli) struct Client {
+    #[command(flatten)]
+    place: Place,
+    /// Address to listen on; port 0 takes any
+    #[arg(long, env = "HERDSMAN_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDR", value_parser = listen_address, hide_env_values = true)]
+    listen: SocketAddr,
+    /// How long a watch may last before it is asked to come again, so that watchers spread over the client services
+    #[arg(long, env = "HERDSMAN_MAX_WATCH_AGE", default_value = "1h", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
+    max_watch_age: Duration,
+    /// Most watches at the same time
+    #[arg(long, env = "HERDSMAN_MAX_WATCHES", default_value_t = Options::DEFAULT_MAX_WATCHES, value_name = "N", hide_env_values = true)]
+    max_watches: usize,
+}
+
+impl Client {
+    pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
+        let ready = self.place.ready("client", self.listen).await?;
+        let options = Options {
+            max_watch_age: self.max_watch_age,
+            max_watches: self.max_watches,
+            ..Options::new(ready.store, ready.listener)
+        };
+        client::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
+    }
+}

@@ -1,0 +1,194 @@
+//! Verbs that do what was asked for.
+
+use std::{io::Write, process::Stdio};
+
+use super::cluster;
+use crate::support::process::{herdsman, herdsman_with};
+
+const VERBS: [&str; 14] = [
+    "dev",
+    "master",
+    "worker",
+    "client",
+    "submit",
+    "watch",
+    "get",
+    "list",
+    "cancel",
+    "workers",
+    "cluster",
+    "inspect",
+    "health",
+    "completions",
+];
+
+#[tokio::test]
+async fn every_verb_explains_itself() {
+    let overview = herdsman(&["--help"]).await.well();
+    for verb in VERBS {
+        assert!(overview.text().contains(&format!("\n  {verb} ")), "{verb} is not in the overview");
+        let help = herdsman(&[verb, "--help"]).await.well();
+        assert!(help.text().contains("Usage: herdsman"), "{help:?}");
+    }
+    for verb in ["dev", "worker", "submit", "watch", "list", "inspect", "health"] {
+        let help = herdsman(&[verb, "--help"]).await.well();
+        assert!(help.text().contains("\nExamples:\n"), "{verb} has no examples: {help:?}");
+    }
+    let nothing = herdsman(&[]).await;
+    assert_eq!(nothing.status, Some(2), "{nothing:?}");
+    assert!(nothing.stderr.contains("Usage: herdsman"), "{nothing:?}");
+}
+
+#[tokio::test]
+async fn every_shell_gets_its_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = herdsman(&["completions", shell]).await.well();
+        assert!(script.text().contains("payload-lines"), "{shell}: {script:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_result_of_a_watched_task_is_on_stdout_byte_for_byte() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    let said = herdsman(&["submit", "--server", &server, "--kind", "echo", "--payload", "hi", "--watch"]).await.well();
+    assert_eq!(said.stdout, b"hi");
+    assert!(said.stderr.contains("SUCCEEDED"), "{said:?}");
+
+    let binary = [0, 255, b'\n', 128, 0];
+    let arguments = ["submit", "--kind", "echo", "--payload-file", "-", "--watch"];
+    let said = herdsman_with(&arguments, &[("HERDSMAN_SERVER", &server)], &binary).await.well();
+    assert_eq!(said.stdout, binary);
+}
+
+#[tokio::test]
+async fn a_submit_says_the_id_and_the_id_leads_to_the_task() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    let submit = ["submit", "--server", &server, "--kind", "echo", "--payload", "some text", "--label", "owner=ada"];
+    let said = herdsman(&submit).await.well();
+    let id = said.text().trim();
+    assert_eq!(herdsman(&["watch", "--server", &server, id]).await.well().stdout, b"some text");
+
+    let shown = herdsman(&["get", "--server", &server, id]).await.well();
+    for part in [id, "SUCCEEDED", "some text", "owner=ada"] {
+        assert!(shown.text().contains(part), "{part}: {shown:?}");
+    }
+    let object = &herdsman(&["get", "--server", &server, "--output", "json", id]).await.well().objects()[0];
+    assert_eq!(object["taskId"], id);
+    assert_eq!(object["state"], "TASK_STATE_SUCCEEDED");
+    assert_eq!(object["spec"]["payload"], "c29tZSB0ZXh0");
+    assert_eq!(object["result"], object["spec"]["payload"]);
+    assert!(object["createTime"].as_str().unwrap().ends_with('Z'), "{object}");
+}
+
+#[tokio::test]
+async fn the_same_submit_again_is_the_same_task() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    let submit = ["submit", "--server", &server, "--kind", "echo", "--task-id", "twice", "--payload", "x"];
+    for _ in 0..2 {
+        assert_eq!(herdsman(&submit).await.well().text(), "twice\n");
+    }
+    assert_eq!(herdsman(&["list", "--server", &server, "--output", "json"]).await.well().objects().len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_of_lines_is_a_task_a_line() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    let arguments =
+        ["submit", "--server", &server, "--kind", "echo", "--payload-lines", "-", "--task-id", "line", "--watch"];
+    let said = herdsman_with(&arguments, &[], b"one\n\ntwo words\nthree").await.well();
+    let mut lines: Vec<_> = said.text().lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["line-1 SUCCEEDED one", "line-2 SUCCEEDED two words", "line-3 SUCCEEDED three"]);
+    assert!(said.stderr.contains("3 submitted, 3 succeeded"), "{said:?}");
+}
+
+#[tokio::test]
+async fn many_tasks_are_submitted_and_watched_to_the_last() {
+    let cluster = cluster(&["--slots", "64"]).await;
+    let server = cluster.url();
+    let arguments = ["submit", "--server", &server, "--kind", "noop", "--count", "1234", "--watch"];
+    let said = herdsman(&arguments).await.well();
+    assert_eq!(said.text().lines().filter(|line| line.ends_with(" SUCCEEDED")).count(), 1_234);
+
+    let listed = herdsman(&["list", "--server", &server, "--limit", "1200", "--output", "json"]).await.well();
+    assert_eq!(listed.objects().len(), 1_200, "pages through to the limit and no further");
+    assert!(listed.stderr.contains("--limit"), "says that there are more: {listed:?}");
+    let all = herdsman(&["list", "--server", &server, "--limit", "5000", "--output", "json"]).await.well();
+    assert_eq!(all.objects().len(), 1_234);
+    assert_eq!(all.stderr, "");
+}
+
+#[tokio::test]
+async fn a_list_shows_what_the_filter_says() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    for (id, kind, label) in [("a", "echo", "n=1"), ("b", "echo", "n=2"), ("c", "nobody-serves-this", "n=1")] {
+        let arguments = ["submit", "--server", &server, "--kind", kind, "--task-id", id, "--label", label];
+        herdsman(&arguments).await.well();
+    }
+    herdsman(&["watch", "--server", &server, "a", "b"]).await.well();
+    let ids = async |filter: &[&str]| {
+        let arguments = [&["list", "--server", &server, "--output", "json"], filter].concat();
+        let objects = herdsman(&arguments).await.well().objects();
+        objects.iter().map(|object| object["taskId"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&[]).await, ["a", "b", "c"]);
+    assert_eq!(ids(&["--state", "pending"]).await, ["c"]);
+    assert_eq!(ids(&["--state", "pending,SUCCEEDED", "--label", "n=1"]).await, ["a", "c"]);
+    assert_eq!(ids(&["--kind", "echo", "--limit", "1"]).await, ["a"]);
+    assert_eq!(ids(&["--queue", "another"]).await, [""; 0]);
+
+    let table = herdsman(&["list", "--server", &server]).await.well();
+    let rows: Vec<_> = table.text().lines().collect();
+    assert_eq!(rows.len(), 4, "{table:?}");
+    assert!(rows[0].starts_with("TASK ") && rows[3].contains("PENDING"), "{table:?}");
+}
+
+#[tokio::test]
+async fn workers_and_cluster_say_what_is_there() {
+    let cluster = cluster(&["--slots", "3"]).await;
+    let server = cluster.url();
+    herdsman(&["submit", "--server", &server, "--kind", "noop", "--watch"]).await.well();
+    let workers = herdsman(&["workers", "--server", &server, "--output", "json"]).await.well().objects();
+    assert_eq!(workers.len(), 1);
+    assert_eq!(workers[0]["slots"], 3);
+    assert_eq!(workers[0]["state"], "WORKER_STATE_READY");
+    assert!(workers[0]["kinds"].as_array().unwrap().iter().any(|kind| kind == "echo"), "{workers:?}");
+    let state = &herdsman(&["cluster", "--server", &server, "--output", "json"]).await.well().objects()[0];
+    assert_eq!(state["tasks"]["succeeded"], "1");
+    for verb in ["workers", "cluster"] {
+        let said = herdsman(&[verb, "--server", &server]).await.well();
+        assert!(said.text().lines().count() > 1, "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_an_exit_status() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    assert_eq!(herdsman(&["health", "--server", &server]).await.well().text(), "SERVING\n");
+    let unknown = herdsman(&["health", "--server", &server, "--service", "no.such.Service"]).await;
+    assert!(unknown.one_line(1).contains("NOT_FOUND"), "{unknown:?}");
+    drop(cluster);
+    let gone = herdsman(&["health", "--server", &server]).await;
+    assert!(gone.one_line(1).contains("refused"), "nobody there is an answer: {gone:?}");
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_error_to_tell() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    herdsman(&["submit", "--server", &server, "--kind", "noop", "--count", "50", "--task-id", "x"]).await.well();
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", r#""$0" list --server "$1" | true; echo "status ${PIPESTATUS[0]}""#]);
+    shell.args([env!("CARGO_BIN_EXE_herdsman"), &server]).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap();
+    std::io::stderr().write_all(&output.stderr).unwrap();
+    assert!(output.stderr.is_empty(), "quiet");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("status 141") || said.contains("status 0"), "no panic: {said}");
+}
