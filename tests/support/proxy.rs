@@ -16,6 +16,8 @@ struct Weather {
     /// Replies are held from the first request on that has this in it.
     trip: Option<&'static [u8]>,
     refuse: bool,
+    /// A session that had a connection gets no other.
+    refuse_returning: bool,
     /// Connections of an earlier number are cut.
     cuts: u64,
 }
@@ -74,6 +76,12 @@ impl Proxy {
         self.weather.send_modify(|weather| *weather = Weather { cuts: weather.cuts, ..Weather::default() });
     }
 
+    /// Everybody may connect, except with a session that had a connection before.
+    pub fn admit_new_sessions_only(&self) {
+        self.release();
+        self.weather.send_modify(|weather| weather.refuse_returning = true);
+    }
+
     /// Ends all connections, and what they hold; refuses others until [`Proxy::release`].
     pub fn cut(&self) {
         self.weather.send_modify(|weather| {
@@ -107,10 +115,17 @@ async fn pump(
     let mut cut = sky.subscribe();
     let forward = async {
         let mut buffer = vec![0; 64 * 1024];
+        let mut first = true;
         loop {
             let Ok(bytes @ 1..) = from.read(&mut buffer).await else { return };
             let chunk = &buffer[..bytes];
             if direction == Direction::Requests {
+                // A connection begins with length, protocol, last zxid and timeout, then the session: 0 for a new one.
+                let returns = first && chunk.get(20..28).is_some_and(|session| session != [0; 8]);
+                if returns && weather.borrow().refuse_returning {
+                    return;
+                }
+                first = false;
                 let trip = weather.borrow().trip;
                 if trip.is_some_and(|text| chunk.windows(text.len()).any(|window| window == text)) {
                     sky.send_modify(|weather| weather.hold_replies = true);

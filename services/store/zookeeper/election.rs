@@ -208,21 +208,28 @@ pub async fn depose(client: &Client, suspect: &Leader, candidate: &Candidate) ->
     if *first != suspect.term {
         return Ok(false);
     }
-    let next = match within(limit, client.get_data(&paths::child(paths::ELECTION, next))).await {
-        Ok((data, _)) => serde_json::from_slice::<CandidateNode>(&data).ok(),
-        Err(Error::NoNode) => return Ok(false),
-        Err(error) => return Err(lost("reading the line")(error)),
-    };
-    if next.is_none_or(|next| next.id != candidate.id.to_string()) {
+    let [leader, next] = [leader, next].map(|name| paths::child(paths::ELECTION, name));
+    let leads = read_candidate(client, limit, &leader).await?.is_some_and(|node| node.address == suspect.address);
+    let id = candidate.id.to_string();
+    if !leads || read_candidate(client, limit, &next).await?.is_none_or(|node| node.id != id) {
         return Ok(false);
     }
-    match within(limit, client.delete(&paths::child(paths::ELECTION, leader), None)).await {
+    match within(limit, client.delete(&leader, None)).await {
         Ok(()) => {
             warn!(term = %suspect.term, address = suspect.address, "deposed the leader");
             Ok(true)
         }
         Err(Error::NoNode) => Ok(false),
         Err(error) => Err(lost("deposing the leader")(error)),
+    }
+}
+
+/// None: it has left, or its node is not one of ours.
+async fn read_candidate(client: &Client, limit: Duration, path: &str) -> Result<Option<CandidateNode>, StoreError> {
+    match within(limit, client.get_data(path)).await {
+        Ok((data, _)) => Ok(serde_json::from_slice(&data).ok()),
+        Err(Error::NoNode) => Ok(None),
+        Err(error) => Err(lost("reading the line")(error)),
     }
 }
 

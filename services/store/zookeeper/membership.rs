@@ -20,7 +20,7 @@ use super::{
     multi::{Expect, Multi, MultiError, Version},
     paths,
     read::read,
-    session::{Sessions, lost, within},
+    session::{lost, within},
     vigil,
 };
 use crate::{
@@ -50,11 +50,11 @@ struct MemberKey {
     incarnation: String,
 }
 
-/// Makes the worker a member, on a session of its own.
+/// Makes the worker a member, on a session that is nobody else's.
 ///
 /// # Errors
 /// The membership did not come to be, as far as is known; the session is closed.
-pub async fn register(sessions: &Sessions, offer: &WorkerOffer) -> Result<Box<dyn Registration>, StoreError> {
+pub async fn register(client: Client, offer: &WorkerOffer) -> Result<Box<dyn Registration>, StoreError> {
     let (host, port) = split_address(&offer.address)?;
     let data = json(&MemberNode {
         host,
@@ -66,7 +66,6 @@ pub async fn register(sessions: &Sessions, offer: &WorkerOffer) -> Result<Box<dy
         labels: &offer.labels,
         version: &offer.version,
     });
-    let client = sessions.open().await?;
     let path = paths::worker(&offer.worker_id);
     occupy(&client, &path, &data).await?;
     info!(%path, incarnation = %offer.incarnation, session = %client.session_id(), "registered");

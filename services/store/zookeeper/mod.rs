@@ -31,11 +31,13 @@ use crate::domain::WorkerOffer;
 use election::EndedCandidacies;
 use session::Sessions;
 
-/// A store on ZooKeeper. Holds one session for its own questions; candidacies, registrations and followers have their own.
+/// A store on ZooKeeper. Candidacies, registrations and followers have sessions of their own.
 pub struct ZooKeeperStore {
     sessions: Sessions,
     session_timeout: Duration,
-    shared: Mutex<Client>,
+    /// The session of the first connection, until a registration takes it (a server admits few connections from one
+    /// host by default: 60); otherwise for the store's own questions.
+    spare: Mutex<Option<Client>>,
     ended: EndedCandidacies,
 }
 
@@ -50,16 +52,15 @@ impl ZooKeeperStore {
         let client = sessions.open_patiently().await?;
         let session_timeout = client.session_timeout();
         info!(servers = options.servers_and_chroot, chroot = sessions.chroot(), ?session_timeout, "connected");
-        Ok(Self { sessions, session_timeout, shared: Mutex::new(client), ended: EndedCandidacies::default() })
+        Ok(Self { sessions, session_timeout, spare: Mutex::new(Some(client)), ended: EndedCandidacies::default() })
     }
 
-    /// The store's own session, a new one if the last is not connected.
-    async fn shared(&self) -> Result<Client, StoreError> {
-        let mut shared = self.shared.lock().await;
-        if shared.state() != SessionState::SyncConnected {
-            *shared = self.sessions.open().await?;
+    /// The spare session if it is connected, or a new one.
+    async fn session(&self) -> Result<Client, StoreError> {
+        match self.spare.lock().await.take() {
+            Some(client) if client.state() == SessionState::SyncConnected => Ok(client),
+            _ => self.sessions.open().await,
         }
-        Ok(shared.clone())
     }
 }
 
@@ -74,11 +75,14 @@ impl Store for ZooKeeperStore {
     }
 
     async fn register(&self, offer: &WorkerOffer) -> Result<Box<dyn Registration>, StoreError> {
-        membership::register(&self.sessions, offer).await
+        membership::register(self.session().await?, offer).await
     }
 
     async fn depose(&self, suspect: &Leader, candidate: &Candidate) -> Result<bool, StoreError> {
-        election::depose(&self.shared().await?, suspect, candidate).await
+        let client = self.session().await?;
+        let deposed = election::depose(&client, suspect, candidate).await;
+        *self.spare.lock().await = Some(client);
+        deposed
     }
 
     fn session_timeout(&self) -> Duration {

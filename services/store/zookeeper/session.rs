@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep, timeout},
@@ -27,6 +27,10 @@ pub const DEFAULT_CHROOT: &str = "/herdsman";
 
 /// For one attempt to open a session over all servers of the connect string.
 const OPEN_LIMIT: Duration = Duration::from_secs(4);
+/// How long nobody has to answer before an attempt gets company, and how many attempts there are then: enough that two
+/// silent servers of three leave a good chance to find the third.
+const SILENCE: Duration = Duration::from_millis(500);
+const ATTEMPTS: usize = 4;
 /// How long the first connection of a process tries again: an ensemble that elects its leader serves nobody for about a
 /// second, and with [`OPEN_LIMIT`] and [`PROBE_LIMIT`] a process that cannot start says so within 8 s.
 const RETRY_LIMIT: Duration = Duration::from_secs(3);
@@ -95,9 +99,33 @@ impl Sessions {
     }
 
     async fn attempt(&self) -> Result<Client, Error> {
-        let connector = Client::connector().with_session_timeout(self.timeout).with_fail_eagerly();
-        let client = within(OPEN_LIMIT, connector.connect(&self.servers)).await?;
+        let client = within(OPEN_LIMIT, self.race()).await?;
         client.chroot(self.chroot.as_str()).map_err(|_| Error::BadArguments(&"the chroot is not a path of nodes"))
+    }
+
+    /// The library tries one server after the other, in an order of its own, and gives a silent one two fifths of a
+    /// session timeout. Who is not served soon asks beside it, most likely another server.
+    async fn race(&self) -> Result<Client, Error> {
+        let attempts = if self.servers.contains(',') { ATTEMPTS } else { 1 };
+        let dial = || {
+            let connector = Client::connector().with_session_timeout(self.timeout).with_fail_eagerly();
+            connector.connect(&self.servers)
+        };
+        let mut dialling = FuturesUnordered::from_iter([dial()]);
+        let mut started = 1;
+        loop {
+            tokio::select! {
+                Some(result) = dialling.next() => {
+                    if result.is_ok() || dialling.is_empty() {
+                        return result;
+                    }
+                }
+                () = sleep(SILENCE), if started < attempts => {
+                    dialling.push(dial());
+                    started += 1;
+                }
+            }
+        }
     }
 
     /// The library says only that no server would have it; a person wants to know why.
