@@ -42,11 +42,6 @@ impl Bench {
         let store = EmbeddedStore::in_memory().expect("opens a store in memory");
         Self { store: Arc::new(store), _holds: Box::new(()) }
     }
-
-    async fn zookeeper() -> Self {
-        let (store, server) = test_store().await;
-        Self { store, _holds: Box::new(server) }
-    }
 }
 
 /// Every case for every store, each with a name of its own.
