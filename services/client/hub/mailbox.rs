@@ -142,7 +142,10 @@ impl Mailbox {
         }
         self.highest = self.highest.max(task.revision);
         let overtaken = if overtaken { self.take(id) } else { None };
-        let skipped = overtaken.filter(|_| self.catching_up).map_or(0, |pending| pending.skipped.saturating_add(1));
+        let skipped = overtaken.filter(|_| self.catching_up).map_or(0, |pending| {
+            let itself = pending.task.revision == task.revision;
+            pending.skipped.saturating_add(u32::from(!itself))
+        });
         if task.revision > self.base || (terminal && self.ids.is_some()) {
             self.bytes += bytes(task);
             self.first.push_back(Pending { task: task.clone(), skipped });

@@ -71,8 +71,8 @@ pub(super) struct Registry {
     last_token: u64,
     questions: HashMap<u64, Question>,
     task_questions: usize,
+    /// What concerns filters, in order; questions about tasks are made when there is room for them.
     out: VecDeque<HubRequest>,
-    unwatch_filters: Vec<StreamId>,
 }
 
 impl Registry {
@@ -105,9 +105,8 @@ impl Registry {
             }
             Plan::Filter { .. } => {
                 self.filters.remove(&id);
-                if self.link.is_some() {
-                    self.unwatch_filters.push(id);
-                }
+                // After its registration, which may not have left yet.
+                self.out.push_back(HubRequest::Unwatch { task_ids: Vec::new(), filter_ids: vec![id] });
             }
         }
     }
@@ -136,7 +135,6 @@ impl Registry {
     pub(super) fn down(&mut self) {
         let had_link = self.link.take().is_some();
         self.out.clear();
-        self.unwatch_filters.clear();
         self.task_questions = 0;
         for (_, question) in self.questions.drain() {
             let Question::Tasks(asked) = question else { continue };
@@ -208,9 +206,8 @@ impl Registry {
         let link = self.link?;
         // A task that is watched again after it was let go must be let go first.
         let task_ids = self.interests.next_unwatched();
-        if !task_ids.is_empty() || !self.unwatch_filters.is_empty() {
-            let filter_ids = std::mem::take(&mut self.unwatch_filters);
-            return Some((link, HubRequest::Unwatch { task_ids, filter_ids }));
+        if !task_ids.is_empty() {
+            return Some((link, HubRequest::Unwatch { task_ids, filter_ids: Vec::new() }));
         }
         if let Some(request) = self.out.pop_front() {
             return Some((link, request));
