@@ -33,7 +33,7 @@ use output::{Format, Output};
     arg_required_else_help = true
 )]
 struct Cli {
-    /// How results are written to stdout: for people, or one JSON object a line (canonical proto JSON)
+    /// Results for people, or as one JSON object a line (canonical proto JSON)
     #[arg(long, global = true, env = "HERDSMAN_OUTPUT", value_enum, default_value_t = Format::Human, hide_env_values = true)]
     output: Format,
     #[command(subcommand)]

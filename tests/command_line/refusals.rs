@@ -82,6 +82,17 @@ async fn a_server_that_says_nothing_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_hangs_is_given_up_in_time_and_asked_again_with_success() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    herdsman(&["submit", "--server", &server, "--kind", "noop", "--watch"]).await.well();
+    cluster.pause();
+    cannot(&["cluster", "--server", &server], "herdsman: ").await;
+    cluster.go_on();
+    herdsman(&["cluster", "--server", &server]).await.well();
+}
+
+#[tokio::test]
 async fn a_zookeeper_that_is_not_there_is_said_in_time() {
     let zookeeper = format!("127.0.0.1:{}", dead_port());
     for role in ["master", "worker", "client"] {

@@ -1,9 +1,14 @@
 //! Verbs that do what was asked for.
 
-use std::{io::Write, process::Stdio};
+use std::{io::Write, process::Stdio, time::Duration};
 
 use super::cluster;
-use crate::support::process::{herdsman, herdsman_with};
+use crate::support::{
+    eventually,
+    process::{herdsman, herdsman_with},
+};
+
+const LIMIT: Duration = Duration::from_mins(1);
 
 const VERBS: [&str; 14] = [
     "dev",
@@ -170,7 +175,13 @@ async fn workers_and_cluster_say_what_is_there() {
 async fn health_is_an_exit_status() {
     let cluster = cluster(&[]).await;
     let server = cluster.url();
-    assert_eq!(herdsman(&["health", "--server", &server]).await.well().text(), "SERVING\n");
+    eventually("it has a leader", LIMIT, async || {
+        let said = herdsman(&["health", "--server", &server]).await;
+        let (status, word) = if said.status == Some(0) { (0, "SERVING\n") } else { (1, "NOT_SERVING\n") };
+        assert_eq!((said.status, said.text()), (Some(status), word), "{said:?}");
+        (status == 0).then_some(())
+    })
+    .await;
     let unknown = herdsman(&["health", "--server", &server, "--service", "no.such.Service"]).await;
     assert!(unknown.one_line(1).contains("NOT_FOUND"), "{unknown:?}");
     drop(cluster);

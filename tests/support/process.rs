@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
@@ -21,7 +21,7 @@ const HERDSMAN: &str = env!("CARGO_BIN_EXE_herdsman");
 /// A role that has not started within this hangs; generous, because all tests run at once.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// A verb that has not ended within this hangs.
-const VERB_LIMIT: Duration = Duration::from_secs(60);
+const VERB_LIMIT: Duration = Duration::from_mins(1);
 /// Lines of log that are shown of each process when a test fails.
 const SHOWN_LINES: usize = 60;
 
@@ -157,12 +157,18 @@ impl Drop for Role {
 }
 
 /// What a verb said, and how it ended.
-#[derive(Debug)]
 pub struct Said {
     /// None: ended by a signal.
     pub status: Option<i32>,
     pub stdout: Vec<u8>,
     pub stderr: String,
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        write!(f, "status {:?}\n--- stdout:\n{stdout}\n--- stderr:\n{}", self.status, self.stderr)
+    }
 }
 
 impl Said {

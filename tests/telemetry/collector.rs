@@ -17,7 +17,7 @@ pub struct Span {
     pub service: String,
     pub name: String,
     pub trace_id: Vec<u8>,
-    pub span_id: Vec<u8>,
+    pub id: Vec<u8>,
     /// Empty: none.
     pub parent_id: Vec<u8>,
     /// The code that it is about is Herdsman's.
@@ -79,7 +79,7 @@ impl TraceService for Received {
                         .any(|name| text(&span.attributes, name).starts_with("herdsman")),
                     name: span.name,
                     trace_id: span.trace_id,
-                    span_id: span.span_id,
+                    id: span.span_id,
                     parent_id: span.parent_span_id,
                 }
             }));

@@ -44,15 +44,9 @@ pub(super) struct Submit {
     /// Id of the task; of several, ID-1, ID-2 and so on. Not given: new ones
     #[arg(long, env = "HERDSMAN_SUBMIT_TASK_ID", value_name = "ID", hide_env_values = true)]
     task_id: Option<String>,
-    /// Queue that it waits in
-    #[arg(
-        long,
-        env = "HERDSMAN_SUBMIT_QUEUE",
-        default_value = "default",
-        value_name = "QUEUE",
-        hide_env_values = true
-    )]
-    queue: String,
+    /// Queue that it waits in; not given: default
+    #[arg(long, env = "HERDSMAN_SUBMIT_QUEUE", value_name = "QUEUE", hide_env_values = true)]
+    queue: Option<String>,
     /// A label, for `list` and for yourself; repeat for several
     #[arg(long = "label", env = "HERDSMAN_SUBMIT_LABEL", value_name = "KEY=VALUE", value_parser = label, hide_env_values = true)]
     labels: Vec<(String, String)>,
@@ -146,7 +140,7 @@ impl Submit {
     fn spec(&self) -> v1::TaskSpec {
         v1::TaskSpec {
             kind: self.kind.clone(),
-            queue: self.queue.clone(),
+            queue: self.queue.clone().unwrap_or_default(),
             payload: bytes::Bytes::new(),
             labels: self.labels.iter().cloned().collect::<HashMap<_, _>>(),
             priority: self.priority,
