@@ -45,7 +45,7 @@ need_rust() {
         PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
     fi
     command -v cargo >/dev/null || fail "there is no cargo: install Rust first"
-    command -v cc >/dev/null || install "a C linker, which Rust needs" gcc libc6-dev
+    command -v cc >/dev/null || install "a C linker (for Rust)" gcc libc6-dev
 }
 
 # A ZooKeeper to start servers of: ZOOKEEPER_HOME (an unpacked release) if it is set, else Debian's jars.
