@@ -11,15 +11,29 @@ use tokio::{
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Weather {
-    hold_requests: bool,
-    hold_replies: bool,
+    requests: Flow,
+    replies: Flow,
     /// Replies are held from the first request on that has this in it.
     trip: Option<&'static [u8]>,
-    refuse: bool,
-    /// A session that had a connection gets no other.
-    refuse_returning: bool,
+    admission: Admission,
     /// Connections of an earlier number are cut.
     cuts: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Flow {
+    #[default]
+    Pass,
+    Hold,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Admission {
+    #[default]
+    Everybody,
+    /// Not a session that had a connection before.
+    NewSessions,
+    Nobody,
 }
 
 /// Ends with the test: connections too.
@@ -38,7 +52,7 @@ impl Proxy {
         let sky = weather.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if sky.borrow().refuse {
+                if sky.borrow().admission == Admission::Nobody {
                     continue;
                 }
                 if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server_port)).await {
@@ -58,12 +72,12 @@ impl Proxy {
 
     /// What the clients say stays on its way.
     pub fn hold_requests(&self) {
-        self.weather.send_modify(|weather| weather.hold_requests = true);
+        self.weather.send_modify(|weather| weather.requests = Flow::Hold);
     }
 
     /// What the server says stays on its way.
     pub fn hold_replies(&self) {
-        self.weather.send_modify(|weather| weather.hold_replies = true);
+        self.weather.send_modify(|weather| weather.replies = Flow::Hold);
     }
 
     /// The server hears the next request with this text in it, and nobody hears an answer.
@@ -79,14 +93,14 @@ impl Proxy {
     /// Everybody may connect, except with a session that had a connection before.
     pub fn admit_new_sessions_only(&self) {
         self.release();
-        self.weather.send_modify(|weather| weather.refuse_returning = true);
+        self.weather.send_modify(|weather| weather.admission = Admission::NewSessions);
     }
 
     /// Ends all connections, and what they hold; refuses others until [`Proxy::release`].
     pub fn cut(&self) {
         self.weather.send_modify(|weather| {
             weather.cuts += 1;
-            weather.refuse = true;
+            weather.admission = Admission::Nobody;
         });
     }
 }
@@ -122,18 +136,18 @@ async fn pump(
             if direction == Direction::Requests {
                 // A connection begins with length, protocol, last zxid and timeout, then the session: 0 for a new one.
                 let returns = first && chunk.get(20..28).is_some_and(|session| session != [0; 8]);
-                if returns && weather.borrow().refuse_returning {
+                if returns && weather.borrow().admission == Admission::NewSessions {
                     return;
                 }
                 first = false;
                 let trip = weather.borrow().trip;
                 if trip.is_some_and(|text| chunk.windows(text.len()).any(|window| window == text)) {
-                    sky.send_modify(|weather| weather.hold_replies = true);
+                    sky.send_modify(|weather| weather.replies = Flow::Hold);
                 }
             }
             let open = |weather: &Weather| match direction {
-                Direction::Requests => !weather.hold_requests,
-                Direction::Replies => !weather.hold_replies,
+                Direction::Requests => weather.requests == Flow::Pass,
+                Direction::Replies => weather.replies == Flow::Pass,
             };
             if weather.wait_for(open).await.is_err() || to.write_all(chunk).await.is_err() {
                 return;
