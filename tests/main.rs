@@ -4,6 +4,7 @@
 
 mod support;
 
+mod behaviour;
 mod client_service;
 mod cluster;
 mod command_line;

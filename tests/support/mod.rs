@@ -1,5 +1,6 @@
 //! What the tests share: ZooKeeper servers and Herdsman processes that end with their test.
 
+pub mod cluster;
 pub mod process;
 pub mod proxy;
 pub mod zookeeper;

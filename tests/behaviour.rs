@@ -1,0 +1,77 @@
+//! What users may rely on, through the public API: the same cases over every way to run Herdsman.
+
+mod bad_input;
+mod lives;
+mod reads;
+mod watches;
+
+use herdsman::wire::proto::v1::{cluster_service_client::ClusterServiceClient, task_service_client::TaskServiceClient};
+use tonic::transport::Channel;
+
+use crate::support::{
+    cluster::{Cluster, LIMIT, tasks, workers_are_ready},
+    eventually,
+    process::Role,
+    zookeeper::{fresh_chroot, shared},
+};
+
+/// A running Herdsman, whichever way; it has one worker with four slots.
+pub struct Herdsman {
+    pub url: String,
+    pub tasks: TaskServiceClient<Channel>,
+    _processes: Processes,
+}
+
+#[allow(dead_code, reason = "held until the end of the test")]
+enum Processes {
+    Dev(Role, Option<tempfile::TempDir>),
+    Cluster(Cluster),
+}
+
+impl Herdsman {
+    async fn dev(options: &[&str], directory: Option<tempfile::TempDir>) -> Self {
+        let base = ["dev", "--listen", "127.0.0.1:0", "--slots", "4"];
+        let role = Role::start(&[&base, options].concat()).await;
+        let url = role.url();
+        workers_are_ready(&url, 1).await;
+        Self { tasks: tasks(&url).await, url, _processes: Processes::Dev(role, directory) }
+    }
+
+    pub async fn in_memory() -> Self {
+        Self::dev(&["--in-memory"], None).await
+    }
+
+    pub async fn embedded() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().display().to_string();
+        Self::dev(&["--data-dir", &path], Some(directory)).await
+    }
+
+    pub async fn zookeeper() -> Self {
+        let tree = format!("{}{}", shared().address(), fresh_chroot());
+        let cluster = Cluster::start(tree, 1, 1, &["--slots", "4"]).await;
+        let url = cluster.clients[0].url();
+        Self { tasks: cluster.tasks().await, url, _processes: Processes::Cluster(cluster) }
+    }
+
+    pub async fn cluster_service(&self) -> ClusterServiceClient<Channel> {
+        let connect = async || ClusterServiceClient::connect(self.url.clone()).await.ok();
+        eventually("the client service answers", LIMIT, connect).await
+    }
+}
+
+/// Every case over every way to run Herdsman, each a test of its own.
+macro_rules! cases {
+    ($($case:ident),+ $(,)?) => {
+        mod in_memory { $( #[tokio::test(flavor = "multi_thread")] async fn $case() {
+            super::$case($crate::behaviour::Herdsman::in_memory().await).await;
+        } )+ }
+        mod embedded { $( #[tokio::test(flavor = "multi_thread")] async fn $case() {
+            super::$case($crate::behaviour::Herdsman::embedded().await).await;
+        } )+ }
+        mod zookeeper { $( #[tokio::test(flavor = "multi_thread")] async fn $case() {
+            super::$case($crate::behaviour::Herdsman::zookeeper().await).await;
+        } )+ }
+    };
+}
+use cases;
