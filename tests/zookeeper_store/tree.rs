@@ -78,6 +78,27 @@ async fn what_somebody_else_wrote_wrongly_is_set_aside_and_stops_no_leader() {
 }
 
 #[tokio::test]
+async fn the_worker_of_a_task_that_cannot_be_read_can_be_forgotten() {
+    let options = fresh_options();
+    ten_tasks(&options).await;
+    let client = witness(&options).await;
+    line_of(&client, 0).await;
+    let path = find(&client, "t1").await.unwrap();
+    client.set_data(&path, b"\xff\xff garbage", None).await.unwrap();
+
+    let store = connect(&options).await;
+    let mut leader = store.campaign(&candidate(1)).await.unwrap();
+    let loaded = leader.load().await.unwrap();
+    assert_eq!(loaded.corrupt, [task("t1")]);
+    // As a leader does that leaves alone what is set aside, and loses the worker.
+    let mut changes: Vec<_> = (2..10).map(|n| finished(&format!("t{n}"), "w1")).collect();
+    changes.extend([Change::WorkerForgotten { worker: "w1".parse().unwrap() }, submitted("new", b"")]);
+    leader.commit(changes).await.unwrap();
+    assert!(client.check_stat("/assign/w1/t1").await.unwrap().is_some(), "it is left alone");
+    leader.commit(vec![assigned("new", "w1")]).await.unwrap();
+}
+
+#[tokio::test]
 async fn thousands_of_tasks_load_with_the_largest_payloads_among_them() {
     const SMALL: usize = 4_000;
     const LARGE: usize = 160;

@@ -137,7 +137,6 @@ impl Tables {
                 Err(problem) => tracing::warn!(%problem, "a worker's name cannot be read; ignored"),
             }
         }
-        loaded.assignments.retain(|assignment| !set_aside.contains(&assignment.task_id));
         loaded.corrupt = set_aside.into_iter().collect();
         Ok(loaded)
     }
@@ -208,12 +207,13 @@ impl<'t> Writing<'t> {
         }
     }
 
-    /// A worker that never had an assignment has nothing to forget.
+    /// What is set aside is left alone by the leader: if an assignment of it stays, the worker's place stays with it.
     fn forget(&mut self, worker: &WorkerId) -> Result<(), Refused> {
-        self.workers.remove(worker.as_str())?;
         let next = self.assignments.range((worker.as_str(), "")..)?.next().transpose()?;
-        let free = next.is_none_or(|(key, _)| key.value().0 != worker.as_str());
-        fits(free, || format!("worker {worker} has assignments"))
+        if next.is_none_or(|(key, _)| key.value().0 != worker.as_str()) {
+            self.workers.remove(worker.as_str())?;
+        }
+        Ok(())
     }
 
     fn assign(&mut self, assignment: &Assignment) -> Result<(), Refused> {
@@ -259,6 +259,7 @@ impl Tables {
             writing.tasks.insert("../not an id", garbage).expect("inserts");
             writing.statuses.insert("bad-status", garbage).expect("inserts");
             writing.assignments.insert(("worker-1", "bad-assignment"), garbage).expect("inserts");
+            writing.workers.insert("worker-1", ()).expect("inserts");
         }
         transaction.commit().expect("commits");
     }

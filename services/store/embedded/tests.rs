@@ -145,7 +145,9 @@ async fn records_that_do_not_decode_are_set_aside_and_stop_nobody() {
     let tasks: Vec<_> = loaded.tasks.iter().map(|task| task.submission.task_id.as_str()).collect();
     assert_eq!(tasks, ["good"]);
     assert!(loaded.assignments.is_empty(), "{:?}", loaded.assignments);
-    leadership.commit(vec![submitted("next")]).await.expect("works on");
+    // As a leader does that leaves alone what is set aside.
+    let forgotten = loaded.workers.into_iter().map(|worker| Change::WorkerForgotten { worker });
+    leadership.commit(forgotten.chain([submitted("next")]).collect()).await.expect("works on");
 }
 
 /// A disk whose fsync does as it is told.

@@ -38,6 +38,9 @@ pub async fn load(client: &Client, limit: Duration) -> Result<(Loaded, Known), S
     let assignments = load_assignments(client, limit, &mut known, &mut aside).await?;
     // An assignment that cannot be read sets its task aside too: nobody can say where it runs.
     tasks.retain(|id, _| !aside.ids.contains(id));
+    // The leader leaves alone what is set aside, so the assignment of such a task stays, and its worker's place with it.
+    let stay = assignments.iter().filter(|assignment| aside.ids.contains(&assignment.task_id));
+    known.occupied.extend(stay.map(|assignment| assignment.worker.clone()));
     let loaded = Loaded {
         tasks: tasks.into_values().collect(),
         assignments,
