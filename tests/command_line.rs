@@ -2,6 +2,7 @@
 
 mod demo;
 mod following;
+mod inspecting;
 mod refusals;
 mod verbs;
 

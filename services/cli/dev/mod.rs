@@ -11,6 +11,7 @@ use std::{
 };
 
 use clap::{Args, builder::FalseyValueParser};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{
     exit::{Failure, note},
@@ -18,7 +19,7 @@ use super::{
     roles::{Keep, Offer, listen_on},
 };
 use crate::{
-    runtime::{shutdown, telemetry},
+    runtime::{dial::dial, shutdown, telemetry},
     store::embedded::EmbeddedStore,
 };
 use trio::Trio;
@@ -69,8 +70,9 @@ impl Dev {
         let shutdown = shutdown::on_signal();
         let limits = self.keep.limits(&*store);
         let mut trio = Trio::start(store, listener, limits, self.offer.slots(), handlers).await?;
-        tracing::info!(%address, tasks = place, "the cluster is up");
         let told = async {
+            serving(address).await?;
+            tracing::info!(%address, tasks = place, "the cluster is up");
             match demo {
                 Some(demo) => demo.run(address, &place).await,
                 None if std::io::stderr().is_terminal() => {
@@ -93,6 +95,18 @@ impl Dev {
         }
         trio.stop().await.and(told)
     }
+}
+
+/// Waits until the client service has found its leader.
+async fn serving(address: SocketAddr) -> Result<(), Failure> {
+    let mut health = HealthClient::new(dial(&address.to_string()).await.map_err(Failure::unable)?);
+    let mut statuses = health.watch(HealthCheckRequest::default()).await?.into_inner();
+    while let Some(answer) = statuses.message().await? {
+        if answer.status() == ServingStatus::Serving {
+            return Ok(());
+        }
+    }
+    Err(Failure::unable("the client service ended before it found its leader"))
 }
 
 /// Opening reads and checks the whole file.
