@@ -29,7 +29,12 @@ pub struct Attempt {
 /// Runs tasks of one kind. Many attempts may run at the same time on one handler.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
-    /// Runs one attempt to its end. The result is at most 64 KiB. A panic fails the task as an error does.
+    /// Runs one attempt to its end. The result is at most 64 KiB. A panic fails the task as an error does, where panics
+    /// unwind; a program built with `panic = "abort"` dies of it, and its attempts run elsewhere.
+    ///
+    /// Once `attempt.cancelled` is, it does not matter what is returned: either nobody wants the outcome any more, or the
+    /// worker is stopping and the task runs again elsewhere. A handler that blocks a thread belongs on
+    /// `tokio::task::spawn_blocking`: the worker's link lives on the same runtime.
     ///
     /// # Errors
     /// The task is FAILED with it.

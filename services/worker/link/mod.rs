@@ -275,3 +275,6 @@ impl Backoff {
         whole / 2 + whole / 2 * chance / 255
     }
 }
+
+#[cfg(test)]
+mod tests;

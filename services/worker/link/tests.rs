@@ -1,0 +1,487 @@
+//! The link and the crew together, against a leader that the test plays.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::SinkExt;
+use prometheus_client::registry::Registry;
+use tokio::{sync::Semaphore, sync::mpsc, task::JoinHandle};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_util::sync::{CancellationToken, PollSender};
+
+use super::*;
+use crate::{
+    domain::{AttemptId, Fence, Incarnation, Order, Report, TaskSpec, WorkerOffer},
+    worker::{
+        handler::{Attempt, Handler, HandlerError, Handlers},
+        metrics::Metrics,
+    },
+};
+
+/// For what happens at once; far beyond it on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A leader's end of one link.
+struct Line {
+    address: String,
+    said: mpsc::Receiver<WorkerToLeader>,
+    tell: mpsc::UnboundedSender<Result<LeaderToWorker, LinkError>>,
+}
+
+struct Played(mpsc::UnboundedSender<Line>);
+
+impl Dial for Played {
+    fn dial(&self, address: &str) -> BoxFuture<'static, Result<(Outgoing, Incoming), LinkError>> {
+        let (say, said) = mpsc::channel(1);
+        let (tell, told) = mpsc::unbounded_channel();
+        let outgoing = PollSender::new(say).sink_map_err(|_| LinkError::Broken("closed".into()));
+        let dialled = self.0.send(Line { address: address.to_owned(), said, tell }).map_err(|_| LinkError::Ended);
+        let ends: (Outgoing, Incoming) =
+            (Box::pin(outgoing), Pin::from(Box::new(UnboundedReceiverStream::new(told)) as Box<_>));
+        Box::pin(async move { dialled.map(|()| ends) })
+    }
+}
+
+impl Line {
+    /// What the worker says next, heartbeats left out; none: it has ended the link.
+    async fn next(&mut self) -> Option<WorkerToLeader> {
+        loop {
+            match timeout(SOON, self.said.recv()).await.expect("the worker says something, or ends the link") {
+                Some(WorkerToLeader::Heartbeat) => {}
+                said => return said,
+            }
+        }
+    }
+
+    async fn hello(&mut self) -> WorkerHello {
+        match self.next().await {
+            Some(WorkerToLeader::Hello(hello)) => hello,
+            other => panic!("expected a hello, got {other:?}"),
+        }
+    }
+
+    async fn report(&mut self) -> Report {
+        match self.next().await {
+            Some(WorkerToLeader::Report(report)) => report,
+            other => panic!("expected a report, got {other:?}"),
+        }
+    }
+
+    fn tell(&self, message: LeaderToWorker) {
+        self.tell.send(Ok(message)).expect("the worker listens");
+    }
+
+    fn order(&self, order: Order) {
+        self.tell(LeaderToWorker::Order(order));
+    }
+
+    fn assign(&self, task_id: &str, kind: &str) {
+        let spec = Arc::new(TaskSpec::new(kind.parse().unwrap(), task_id.as_bytes()));
+        self.order(Order::Assign { attempt: id(task_id), fence: Fence(1), spec, traceparent: None });
+    }
+
+    fn acknowledge(&self, task_id: &str) {
+        self.order(Order::Acknowledge { attempt: id(task_id) });
+    }
+
+    fn cancel(&self, task_id: &str) {
+        self.order(Order::Cancel { attempt: id(task_id), reason: "the test wants it".into() });
+    }
+
+    /// Assigns, and waits until it has started.
+    async fn start(&mut self, task_id: &str, kind: &str) {
+        self.assign(task_id, kind);
+        let report = self.report().await;
+        assert!(matches!(&report, Report::Started { attempt, .. } if *attempt == id(task_id)), "{report:?}");
+    }
+}
+
+/// Returns its payload when the test opens the gate, or an error when it is cancelled.
+#[derive(Clone)]
+struct Gate {
+    open: Arc<Semaphore>,
+    starts: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Handler for Gate {
+    async fn run(&self, attempt: Attempt) -> Result<Bytes, HandlerError> {
+        self.starts.fetch_add(1, Ordering::SeqCst);
+        tokio::select! {
+            passed = self.open.acquire() => {
+                passed.expect("the gate is never closed").forget();
+                Ok(attempt.payload)
+            }
+            () = attempt.cancelled.cancelled() => Err(HandlerError::new("cancelled")),
+        }
+    }
+}
+
+/// Ignores that it is cancelled.
+struct Large;
+
+#[async_trait]
+impl Handler for Large {
+    async fn run(&self, _attempt: Attempt) -> Result<Bytes, HandlerError> {
+        Ok(vec![7; crate::domain::MAX_RESULT_BYTES].into())
+    }
+}
+
+struct Panics;
+
+#[async_trait]
+impl Handler for Panics {
+    async fn run(&self, attempt: Attempt) -> Result<Bytes, HandlerError> {
+        panic!("no {}", attempt.task_id);
+    }
+}
+
+struct Scene {
+    leader: watch::Sender<Option<Leader>>,
+    lines: mpsc::UnboundedReceiver<Line>,
+    linked: watch::Receiver<Option<Term>>,
+    gate: Gate,
+    shutdown: CancellationToken,
+    worker: JoinHandle<()>,
+}
+
+impl Scene {
+    fn new(slots: u32, drain: Duration) -> Self {
+        let gate = Gate { open: Arc::new(Semaphore::new(0)), starts: Arc::default() };
+        let kind = |name: &str| name.parse().unwrap();
+        let handlers = Handlers::default()
+            .with(kind("gate"), gate.clone())
+            .with(kind("large"), Large)
+            .with(kind("panics"), Panics);
+        let offer = WorkerOffer {
+            worker_id: "w".parse().unwrap(),
+            incarnation: Incarnation([1; 16]),
+            address: "127.0.0.1:1".into(),
+            slots,
+            kinds: handlers.kinds().cloned().collect(),
+            queues: [crate::domain::QueueName::default()].into(),
+            labels: [].into(),
+            version: "1".into(),
+        };
+        let shutdown = CancellationToken::new();
+        let metrics = Metrics::new(&mut Registry::default(), slots);
+        let crew = Crew::new(offer, handlers, drain, shutdown.clone(), metrics);
+        let (leader, leaders) = watch::channel(None);
+        let (linked, link_state) = watch::channel(None);
+        let (dialled, lines) = mpsc::unbounded_channel();
+        let worker = tokio::spawn(Link::new(Played(dialled), leaders, crew, linked).run());
+        Self { leader, lines, linked: link_state, gate, shutdown, worker }
+    }
+
+    fn lead(&self, address: &str, term: u64) {
+        self.leader.send_replace(Some(Leader { address: address.into(), term: Term(term) }));
+    }
+
+    async fn line(&mut self) -> Line {
+        timeout(SOON, self.lines.recv()).await.expect("the worker dials").expect("the worker lives")
+    }
+
+    /// A link that has been welcomed to this term, and its hello.
+    async fn link(&mut self, term: u64) -> (Line, WorkerHello) {
+        let mut line = self.line().await;
+        let hello = line.hello().await;
+        line.tell(LeaderToWorker::Welcome(Term(term)));
+        let linked = timeout(SOON, self.linked.wait_for(|linked| *linked == Some(Term(term)))).await;
+        linked.expect("the worker accepts the welcome").expect("the worker lives");
+        (line, hello)
+    }
+
+    /// A worker with one link.
+    async fn linked(slots: u32) -> (Self, Line) {
+        let mut scene = Self::new(slots, SOON);
+        scene.lead("a:1", 1);
+        let (line, _) = scene.link(1).await;
+        (scene, line)
+    }
+
+    async fn gone(self) {
+        timeout(SOON, self.worker).await.expect("the worker leaves").expect("the worker does not panic");
+    }
+}
+
+fn id(task_id: &str) -> AttemptId {
+    AttemptId { task_id: task_id.parse().unwrap(), attempt: 1 }
+}
+
+fn succeeded(report: &Report, task_id: &str) -> bool {
+    matches!(report, Report::Succeeded { attempt, result, .. } if *attempt == id(task_id) && **result == *task_id.as_bytes())
+}
+
+#[tokio::test]
+async fn an_attempt_is_started_finished_and_forgotten_once_it_is_acknowledged() {
+    let (mut scene, mut line) = Scene::linked(1).await;
+    line.start("t", "gate").await;
+    scene.gate.open.add_permits(1);
+    assert!(succeeded(&line.report().await, "t"));
+    line.acknowledge("t");
+    line.start("u", "gate").await;
+    drop(line);
+    let (_, hello) = scene.link(1).await;
+    assert_eq!(hello.running.iter().map(|running| &running.attempt).collect::<Vec<_>>(), [&id("u")]);
+    assert_eq!((hello.reports, hello.term), (vec![], Term(1)));
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_assigned_twice_runs_once() {
+    let (scene, mut line) = Scene::linked(2).await;
+    line.start("t", "gate").await;
+    line.start("t", "gate").await;
+    scene.gate.open.add_permits(2);
+    assert!(succeeded(&line.report().await, "t"));
+    line.assign("t", "gate");
+    assert!(succeeded(&line.report().await, "t"), "the report is said again");
+    assert_eq!(scene.gate.starts.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_link_that_ends_stops_nothing_and_its_reports_are_in_the_next_hello() {
+    let (mut scene, mut line) = Scene::linked(2).await;
+    line.start("done", "gate").await;
+    line.start("runs", "gate").await;
+    drop(line);
+    let mut silent = scene.line().await;
+    assert_eq!(silent.hello().await.running.len(), 2);
+    scene.gate.open.add_permits(1);
+    drop(silent);
+    // One of the two has ended by the time of some next link, and is repeated until it is acknowledged.
+    for _ in 0..2 {
+        let mut held = VecDeque::new();
+        while held.is_empty() {
+            let mut line = scene.line().await;
+            let hello = line.hello().await;
+            assert_eq!(hello.running.len() + hello.reports.len(), 2);
+            held.extend(hello.reports);
+        }
+        assert!(matches!(&held[0], Report::Succeeded { .. }), "{held:?}");
+    }
+    assert_eq!(scene.gate.starts.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_leader_of_a_lower_term_than_the_highest_is_not_obeyed() {
+    let mut scene = Scene::new(1, SOON);
+    scene.lead("a:1", 1);
+    let (line, _) = scene.link(5).await;
+    drop(line);
+    scene.lead("b:1", 5);
+    loop {
+        let mut line = scene.line().await;
+        assert_eq!(line.hello().await.term, Term(5));
+        if line.address == "b:1" {
+            line.tell(LeaderToWorker::Welcome(Term(4)));
+            line.assign("t", "gate");
+            assert_eq!(line.next().await, None, "the worker hangs up");
+            break;
+        }
+    }
+    assert_eq!(scene.gate.starts.load(Ordering::SeqCst), 0);
+    let (mut line, _) = scene.link(6).await;
+    line.start("t", "gate").await;
+}
+
+#[tokio::test]
+async fn an_order_before_the_welcome_is_not_obeyed() {
+    let mut scene = Scene::new(1, SOON);
+    scene.lead("a:1", 1);
+    let mut line = scene.line().await;
+    line.hello().await;
+    line.assign("t", "gate");
+    assert_eq!(line.next().await, None);
+    assert_eq!(scene.gate.starts.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_worker_goes_over_to_a_later_leader_while_the_earlier_one_still_talks() {
+    let (mut scene, mut line) = Scene::linked(1).await;
+    line.start("t", "gate").await;
+    scene.lead("b:1", 2);
+    let mut next = scene.line().await;
+    assert_eq!(next.address, "b:1");
+    assert_eq!(next.hello().await.running.len(), 1, "what runs goes along");
+    assert_eq!(line.next().await, None, "the old link is let go");
+}
+
+#[tokio::test]
+async fn a_refused_hello_is_tried_again() {
+    let mut scene = Scene::new(1, SOON);
+    scene.lead("a:1", 1);
+    for _ in 0..3 {
+        let line = scene.line().await;
+        line.tell.send(Err(LinkError::Refused { reason: "NOT_LEADER".into(), message: "no".into() })).unwrap();
+    }
+    scene.link(1).await;
+}
+
+#[tokio::test]
+async fn a_link_is_given_up_after_silence_and_kept_by_heartbeats() {
+    let (mut scene, silent) = Scene::linked(1).await;
+    let started = Instant::now();
+    let (talking, _) = scene.link(1).await;
+    assert!(started.elapsed() >= LINK_IDLE_LIMIT - HEARTBEAT, "not before its time");
+    drop(silent);
+    let mut talking = talking;
+    let mut heard = 0;
+    while talking.said.recv().await == Some(WorkerToLeader::Heartbeat) {
+        heard += 1;
+        talking.tell(LeaderToWorker::Heartbeat);
+        if started.elapsed() >= 2 * LINK_IDLE_LIMIT + HEARTBEAT {
+            break;
+        }
+    }
+    assert!(heard >= 3, "{heard} heartbeats");
+    assert_eq!(*scene.linked.borrow(), Some(Term(1)));
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_is_reported_as_stopped() {
+    let (_scene, mut line) = Scene::linked(1).await;
+    line.start("t", "gate").await;
+    line.cancel("t");
+    assert_eq!(line.report().await, Report::Stopped { attempt: id("t") });
+    line.cancel("t");
+    assert_eq!(line.report().await, Report::Stopped { attempt: id("t") }, "until it is acknowledged");
+    line.cancel("unknown");
+    assert_eq!(line.report().await, Report::Stopped { attempt: id("unknown") });
+}
+
+#[tokio::test]
+async fn an_attempt_beyond_the_slots_is_given_back_and_not_held() {
+    let (mut scene, mut line) = Scene::linked(1).await;
+    line.start("t", "gate").await;
+    line.assign("u", "gate");
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("u") });
+    drop(line);
+    let (_, hello) = scene.link(1).await;
+    assert_eq!((hello.running.len(), hello.reports.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_kind_without_a_handler_is_given_back() {
+    let (_scene, mut line) = Scene::linked(1).await;
+    line.assign("t", "unknown");
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("t") });
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_own_task_only() {
+    let (_scene, mut line) = Scene::linked(2).await;
+    line.start("t", "gate").await;
+    line.assign("p", "panics");
+    let failure = loop {
+        match line.report().await {
+            Report::Started { .. } => {}
+            Report::Failed { failure, .. } => break failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(&*failure.message, "the handler panicked: no p");
+    line.start("t", "gate").await;
+}
+
+#[tokio::test]
+async fn results_that_do_not_fit_into_a_hello_follow_the_welcome() {
+    const TASKS: usize = 40;
+    let (mut scene, mut line) = Scene::linked(40).await;
+    for task in 0..TASKS {
+        line.assign(&format!("t{task}"), "large");
+    }
+    let mut finished = 0;
+    while finished < TASKS {
+        finished += usize::from(matches!(line.report().await, Report::Succeeded { .. }));
+    }
+    drop(line);
+    let (mut line, hello) = scene.link(1).await;
+    assert_eq!(hello.reports.len() + hello.running.len(), TASKS, "every attempt is named");
+    assert_eq!(hello.reports.len(), 1024 / 64, "1 MiB of them with their results");
+    for _ in 0..hello.running.len() {
+        let report = line.report().await;
+        assert!(matches!(report, Report::Succeeded { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_draining_worker_takes_nothing_new_and_leaves_when_its_reports_are_acknowledged() {
+    let (scene, mut line) = Scene::linked(2).await;
+    line.start("t", "gate").await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Draining));
+    line.assign("u", "gate");
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("u") });
+    line.acknowledge("u");
+    scene.gate.open.add_permits(1);
+    assert!(succeeded(&line.report().await, "t"));
+    line.acknowledge("t");
+    assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
+    assert_eq!(line.next().await, None);
+    drop(line);
+    assert_eq!(scene.gate.starts.load(Ordering::SeqCst), 1);
+    scene.gone().await;
+}
+
+#[tokio::test]
+async fn what_runs_when_the_drain_time_is_over_is_given_back() {
+    let mut scene = Scene::new(1, Duration::from_millis(50));
+    scene.lead("a:1", 1);
+    let (mut line, _) = scene.link(1).await;
+    line.start("t", "gate").await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Draining));
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("t") });
+    drop(line);
+    // Also to a leader that was not there when it was given back.
+    let (mut line, hello) = scene.link(1).await;
+    assert!(hello.draining);
+    assert_eq!(hello.reports, [Report::GivenBack { attempt: id("t") }]);
+    line.acknowledge("t");
+    assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
+    drop(line);
+    scene.gone().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_nobody_acknowledges_leaves_all_the_same() {
+    let mut scene = Scene::new(1, Duration::from_millis(50));
+    scene.lead("a:1", 1);
+    let (mut line, _) = scene.link(1).await;
+    line.start("t", "gate").await;
+    scene.leader.send_replace(None);
+    drop(line);
+    scene.shutdown.cancel();
+    scene.gone().await;
+}
+
+#[tokio::test]
+async fn an_idle_worker_leaves_at_once_with_a_leader_or_without() {
+    let (scene, mut line) = Scene::linked(1).await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
+    drop(line);
+    scene.gone().await;
+
+    let alone = Scene::new(1, Duration::from_secs(3_600));
+    alone.shutdown.cancel();
+    alone.gone().await;
+}
+
+#[test]
+fn the_wait_between_attempts_starts_at_nothing_and_is_bounded() {
+    let mut backoff = Backoff::default();
+    assert_eq!(backoff.next(), Duration::ZERO);
+    for _ in 0..100 {
+        let delay = backoff.next();
+        assert!(delay >= FIRST_BACKOFF / 2 && delay <= MAX_BACKOFF, "{delay:?}");
+    }
+}
