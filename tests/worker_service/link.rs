@@ -22,7 +22,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
-use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -32,13 +32,16 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 type Responses<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// More than any test says or dials at a time.
+const MESSAGES: usize = 64;
+
 /// The leader's end of one link.
 struct Line {
     said: Streaming<LinkWorkerRequest>,
-    tell: mpsc::UnboundedSender<Result<LinkWorkerResponse, Status>>,
+    tell: mpsc::Sender<Result<LinkWorkerResponse, Status>>,
 }
 
-struct Played(mpsc::UnboundedSender<Line>);
+struct Played(mpsc::Sender<Line>);
 
 #[tonic::async_trait]
 impl LinkService for Played {
@@ -50,10 +53,10 @@ impl LinkService for Played {
         &self,
         request: Request<Streaming<LinkWorkerRequest>>,
     ) -> Result<Response<Self::LinkWorkerStream>, Status> {
-        let (tell, told) = mpsc::unbounded_channel();
+        let (tell, told) = mpsc::channel(MESSAGES);
         let line = Line { said: request.into_inner(), tell };
-        self.0.send(line).map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(UnboundedReceiverStream::new(told).boxed()))
+        self.0.try_send(line).map_err(|_| Status::unavailable("the test is over"))?;
+        Ok(Response::new(ReceiverStream::new(told).boxed()))
     }
 
     async fn link_client(
@@ -90,7 +93,7 @@ impl Line {
     }
 
     fn tell(&self, message: LeaderToWorker) {
-        let _ = self.tell.send(Ok(message.into()));
+        let _ = self.tell.try_send(Ok(message.into()));
     }
 
     fn assign(&self, task_id: &str, kind: &str, payload: &[u8]) {
@@ -116,7 +119,7 @@ fn id(task_id: &str) -> AttemptId {
 
 struct Scene {
     leadership: Box<dyn Leadership>,
-    lines: mpsc::UnboundedReceiver<Line>,
+    lines: mpsc::Receiver<Line>,
     /// Where the worker serves health and metrics.
     address: String,
     shutdown: CancellationToken,
@@ -128,7 +131,7 @@ impl Scene {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (linked, lines) = mpsc::unbounded_channel();
+        let (linked, lines) = mpsc::channel(MESSAGES);
         let service = tonic::transport::Server::builder().add_service(LinkServiceServer::new(Played(linked)));
         tokio::spawn(service.serve_with_incoming(TcpListenerStream::new(listener)));
         let candidate = Candidate { id: uuid::Uuid::new_v4(), address };
@@ -229,7 +232,7 @@ async fn a_worker_is_no_member_before_it_is_welcome() {
     for _ in 0..3 {
         let (line, _) = scene.line().await;
         let conflict = LinkRefusal::IncarnationConflict("w-1".parse().unwrap());
-        line.tell.send(Err(conflict.into())).unwrap();
+        line.tell.try_send(Err(conflict.into())).unwrap();
         assert!(!scene.is_member());
     }
     let (line, _) = scene.line().await;
@@ -248,7 +251,7 @@ async fn reports_are_repeated_over_grpc_until_they_are_acknowledged() {
     line.tell(LeaderToWorker::Welcome(scene.leadership.term()));
     line.tell(LeaderToWorker::Order(Order::Acknowledge { attempt: id("e") }));
     // What was sent before the worker's own loss of the link was heard.
-    line.tell.send(Err(Status::unavailable("over"))).unwrap();
+    line.tell.try_send(Err(Status::unavailable("over"))).unwrap();
     let (_, hello) = scene.line().await;
     assert_eq!(hello.reports, []);
 }

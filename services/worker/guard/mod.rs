@@ -29,6 +29,7 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Becomes a guard, and never returns, if this process was started as one. To be called first thing in `main` of every
 /// program that runs a worker with exec handlers, before it starts threads or reads its arguments.
+#[allow(clippy::disallowed_methods, reason = "nothing of this process has begun yet, and main must not go on")]
 pub fn enter_if_asked() {
     ENTERED.store(true, Ordering::Relaxed);
     let mut arguments = std::env::args_os().skip(1);

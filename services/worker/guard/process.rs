@@ -30,6 +30,9 @@ const HUNT_LIMIT: Duration = Duration::from_secs(1);
 /// Between two looks for survivors: a killed process needs about so long to go.
 const HUNT_PAUSE: Duration = Duration::from_millis(2);
 
+/// There are two events, and each comes once.
+const EVENTS: usize = 2;
+
 /// What the worker asked for: `<payload bytes> <grace ms> <program> <argument>…`.
 struct Orders {
     payload_bytes: usize,
@@ -101,7 +104,7 @@ fn feed(program: &mut Child, payload: Vec<u8>) {
 }
 
 fn events(program: Pid, mut worker: UnixStream) -> mpsc::Receiver<Event> {
-    let (send, receive) = mpsc::channel();
+    let (send, receive) = mpsc::sync_channel(EVENTS);
     let ended = send.clone();
     thread::spawn(move || {
         let how = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -134,6 +137,7 @@ fn kill_group(group: Pid, signal: Signal) {
 }
 
 /// Kills and reaps what the program left behind outside its group.
+#[allow(clippy::disallowed_methods, reason = "a guard has no runtime whose threads a sleep could hold up")]
 fn hunt_survivors() {
     let start = Instant::now();
     while start.elapsed() < HUNT_LIMIT {

@@ -101,6 +101,14 @@ impl<D: Dial> Link<D> {
     async fn find(&mut self) -> Phase<Leader> {
         let mut leaders = self.leader.clone();
         let lowest = self.term;
+        if let Some(stale) = leaders.borrow().as_ref().filter(|leader| leader.term < lowest) {
+            let term = stale.term.0;
+            tracing::warn!(
+                leader = stale.address,
+                term,
+                "a leader of a lower term than {lowest}: waiting for a later one"
+            );
+        }
         let found = async move {
             let acceptable = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.term >= lowest);
             match leaders.wait_for(acceptable).await.map(|leader| leader.clone()) {
