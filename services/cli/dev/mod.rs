@@ -143,20 +143,17 @@ fn next_lines(address: SocketAddr, task_id: Option<&str>) -> String {
         format!(" --server http://{address}")
     };
     let get = task_id.map(|id| format!("  {program} get{server} {id}\n")).unwrap_or_default();
-    let called = task_id.map_or_else(
-        || r#"-d '{"spec": {"kind": "echo", "payload": "aGk="}}' "#.to_owned() + "SUBMIT",
-        |id| format!(r#"-d '{{"task_id": "{id}"}}' "#) + "GET",
-    );
-    let called = called
-        .replace("SUBMIT", &format!("{address} herdsman.v1.TaskService/SubmitTask"))
-        .replace("GET", &format!("{address} herdsman.v1.TaskService/GetTask"));
+    let (method, request) = match task_id {
+        Some(id) => ("GetTask", format!(r#"{{"task_id": "{id}"}}"#)),
+        None => ("SubmitTask", r#"{"spec": {"kind": "echo", "payload": "aGk="}}"#.to_owned()),
+    };
     format!(
         "In another terminal:
   {program} submit{server} --kind echo --payload hi --watch
   {program} submit{server} --kind sleep --payload 250ms --count 40 --watch
   {program} list{server}
 {get}  grpcurl -plaintext {address} list
-  grpcurl -plaintext {called}
+  grpcurl -plaintext -d '{request}' {address} herdsman.v1.TaskService/{method}
   curl http://{address}/metrics
 Ctrl-C stops it."
     )

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures::{Stream, stream};
@@ -80,7 +81,7 @@ async fn accept(
         };
         // Only a connection that is gone already refuses this; serving it will notice.
         let _ = stream.set_nodelay(true);
-        return Connection::new(stream, place, gauges.open.clone(), cut);
+        return Connection::new(stream, place, gauges.open.clone(), cut, limits::FIRST_BYTES_TIMEOUT);
     }
 }
 
@@ -100,15 +101,18 @@ struct Opening {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit, open: Gauge, cut: &CancellationToken) -> Self {
+    fn new(
+        stream: TcpStream,
+        place: OwnedSemaphorePermit,
+        open: Gauge,
+        cut: &CancellationToken,
+        patience: Duration,
+    ) -> Self {
         open.inc();
         Self {
             stream,
             cut: Box::pin(cut.clone().cancelled_owned()),
-            opening: Some(Opening {
-                deadline: Box::pin(sleep(limits::FIRST_BYTES_TIMEOUT)),
-                missing: limits::FIRST_BYTES,
-            }),
+            opening: Some(Opening { deadline: Box::pin(sleep(patience)), missing: limits::FIRST_BYTES }),
             open,
             _place: place,
         }
@@ -180,5 +184,50 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        time::timeout,
+    };
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    /// A connection, its other end, and how many are open.
+    async fn pair(cut: &CancellationToken) -> (Connection, TcpStream, Gauge) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (place, open) = (Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap(), Gauge::default());
+        (Connection::new(stream, place, open.clone(), cut, PATIENCE), client, open)
+    }
+
+    #[tokio::test]
+    async fn a_client_that_dribbles_is_closed() {
+        let (mut connection, mut client, open) = pair(&CancellationToken::new()).await;
+        client.write_all(b"PRI").await.unwrap();
+        let mut received = Vec::new();
+        let error = connection.read_to_end(&mut received).await.unwrap_err();
+        assert_eq!((error.kind(), received.as_slice()), (io::ErrorKind::TimedOut, b"PRI".as_slice()));
+        assert_eq!(open.get(), 1);
+        drop(connection);
+        assert_eq!(open.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_said_what_it_speaks_may_be_silent_until_the_cut() {
+        let cut = CancellationToken::new();
+        let (mut connection, mut client, _) = pair(&cut).await;
+        client.write_all(&[b'x'; limits::FIRST_BYTES]).await.unwrap();
+        connection.read_exact(&mut [0; limits::FIRST_BYTES]).await.unwrap();
+        let silence = timeout(PATIENCE * 3, connection.read_u8()).await;
+        assert!(silence.is_err(), "it is still open: {silence:?}");
+        cut.cancel();
+        assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     }
 }

@@ -32,8 +32,8 @@ pub enum BindError {
     NotLoopback(SocketAddr),
     #[error("cannot listen on {0}: the port is taken; choose another one with --listen, or 0 for any")]
     Taken(SocketAddr),
-    #[error("cannot listen on {address}: {source}")]
-    Other { address: SocketAddr, source: io::Error },
+    #[error("cannot listen on {address}: {reason}")]
+    Other { address: SocketAddr, reason: io::Error },
 }
 
 /// Why serving ended without being asked to.
@@ -55,9 +55,9 @@ pub async fn bind(listen: SocketAddr, insecure: bool) -> Result<TcpListener, Bin
     if !insecure && !listen.ip().is_loopback() {
         return Err(BindError::NotLoopback(listen));
     }
-    TcpListener::bind(listen).await.map_err(|source| match source.kind() {
+    TcpListener::bind(listen).await.map_err(|reason| match reason.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken(listen),
-        _ => BindError::Other { address: listen, source },
+        _ => BindError::Other { address: listen, reason },
     })
 }
 
