@@ -7,11 +7,12 @@ use std::{
 };
 
 use herdsman::wire::proto::v1::{TaskState, WatchTaskRequest};
+use tonic_types::StatusExt;
 
 use crate::support::{
     cluster::{Cluster, LIMIT, Record, ended, get, is_terminal, reaches, request, submit, tasks, workers_are_ready},
     eventually,
-    zookeeper::{Ensemble, Server, fresh_chroot, shared},
+    zookeeper::{Ensemble, Server, fresh_chroot, fresh_options, shared, witness},
 };
 
 /// A connect string with a tree of its own on the shared server.
@@ -287,4 +288,39 @@ async fn an_ensemble_that_loses_its_leader_and_a_cluster_that_loses_its_own_go_o
     for id in ["one", "two", "three"] {
         assert_eq!(get(&mut tasks, id).await.attempt, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_somebody_else_wrote_is_set_aside_and_its_id_stays_taken() {
+    let options = fresh_options();
+    let mut cluster = Cluster::start(options.servers_and_chroot.clone(), 2, 1, &[]).await;
+    let mut tasks = cluster.tasks().await;
+    for id in ["bad", "good"] {
+        submit(&mut tasks, request(id, "unheard-of", "")).await;
+    }
+    let witness = witness(&options).await;
+    let mut path = None;
+    for bucket in witness.list_children("/tasks").await.unwrap() {
+        let found = format!("/tasks/{bucket}/bad");
+        if witness.check_stat(&found).await.unwrap().is_some() {
+            path = Some(found);
+        }
+    }
+    witness.set_data(&path.expect("the task has a node"), b"\xff\xff not a record", None).await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.masters[leader].kill();
+
+    let status = eventually("the next leader refuses", LIMIT, async || {
+        let refused = tasks.submit_task(request("bad", "unheard-of", "")).await.expect_err("its name is taken");
+        (refused.code() == tonic::Code::AlreadyExists).then_some(refused)
+    })
+    .await;
+    assert_eq!(status.get_details_error_info().unwrap().reason, "CORRUPT_RECORD");
+    assert_eq!(get(&mut tasks, "good").await.state(), TaskState::Pending);
+    submit(&mut tasks, request("more", "echo", "")).await;
+    assert_eq!(ended(&mut tasks, "more").await.state(), TaskState::Succeeded);
+    let next = &cluster.masters[1 - leader];
+    assert!(next.log().iter().any(|line| line.contains("WARN") && line.contains("/bad")), "it is logged by its path");
+    let told = cluster.told().await;
+    assert_eq!(told.corrupt_records, 1);
 }

@@ -3,6 +3,7 @@
 mod demo;
 mod following;
 mod inspecting;
+mod readme;
 mod refusals;
 mod verbs;
 

@@ -3,8 +3,9 @@
 use std::{path::Path, time::Duration};
 
 use herdsman::wire::proto::v1::{
-    GetTaskRequest, ListWorkersRequest, SubmitTaskRequest, Task, TaskSpec, TaskState, WatchTaskRequest, WorkerState,
-    cluster_service_client::ClusterServiceClient, task_service_client::TaskServiceClient,
+    GetClusterRequest, GetClusterResponse, GetTaskRequest, ListWorkersRequest, SubmitTaskRequest, Task, TaskSpec,
+    TaskState, WatchTaskRequest, WorkerState, cluster_service_client::ClusterServiceClient,
+    task_service_client::TaskServiceClient,
 };
 use tonic::{Status, transport::Channel};
 
@@ -71,14 +72,18 @@ impl Cluster {
         workers_are_ready(&self.clients[0].url(), count).await;
     }
 
+    /// What the leader tells of the cluster.
+    pub async fn told(&self) -> GetClusterResponse {
+        eventually("somebody leads", LIMIT, async || {
+            let mut cluster = cluster_service(&self.clients[0].url()).await?;
+            Some(cluster.get_cluster(GetClusterRequest {}).await.ok()?.into_inner())
+        })
+        .await
+    }
+
     /// The master that leads, by its address.
     pub async fn leader(&self) -> usize {
-        let address = eventually("somebody leads", LIMIT, async || {
-            let request = herdsman::wire::proto::v1::GetClusterRequest {};
-            let cluster = cluster_service(&self.clients[0].url()).await?.get_cluster(request).await.ok()?;
-            Some(cluster.into_inner().leader?.address)
-        });
-        let address = address.await;
+        let address = self.told().await.leader.expect("who tells, leads").address;
         let leads = |master: &Role| master.address().to_string() == address;
         self.masters.iter().position(leads).unwrap_or_else(|| panic!("nobody of ours leads at {address}"))
     }
