@@ -101,6 +101,8 @@ pub enum Report {
     /// Not done, and it will not be: run it elsewhere.
     GivenBack {
         attempt: AttemptId,
+        /// Its handler had begun.
+        started: bool,
     },
 }
 
@@ -111,7 +113,7 @@ impl Report {
             | Self::Succeeded { attempt, .. }
             | Self::Failed { attempt, .. }
             | Self::Stopped { attempt }
-            | Self::GivenBack { attempt } => attempt,
+            | Self::GivenBack { attempt, .. } => attempt,
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
 
 /// Most inputs taken between two looks at the commits.
 const MAX_INPUTS: usize = 256;
-/// Longest time that the loop rests, so that its pulse can be seen.
+/// Longest time that the loop rests, so that its pulse can be seen; and how often the gauges are set.
 const LONGEST_REST: Duration = Duration::from_millis(50);
 /// Longest wait for the commits in flight at a graceful stop; what is unanswered then is asked again at the next leader.
 const LAST_COMMITS: Duration = Duration::from_secs(1);
@@ -79,6 +79,8 @@ pub(super) struct Driver {
     workers: HashMap<WorkerId, Handle<LeaderToWorker>>,
     inputs: mpsc::Receiver<Input>,
     effects: Vec<Effect>,
+    /// When the gauges were last set.
+    observed: Instant,
 }
 
 impl Driver {
@@ -103,6 +105,7 @@ impl Driver {
             workers: HashMap::new(),
             inputs,
             effects,
+            observed: Instant::now(),
         };
         driver.follow(&Asker::Nobody);
         driver
@@ -116,6 +119,7 @@ impl Driver {
         let mut inputs = Vec::with_capacity(MAX_INPUTS);
         loop {
             pulse.beat();
+            self.keep_time();
             self.issue();
             let rest = self.rest();
             tokio::select! {
@@ -129,13 +133,13 @@ impl Driver {
                     }
                     Err(doubt) => return Ended::Doubt(doubt),
                 },
+                Ok(()) = members.changed() => self.set_members(&mut members),
                 _ = self.inputs.recv_many(&mut inputs, MAX_INPUTS), if self.outbox.has_room() => {
                     for input in inputs.drain(..) {
                         self.take(input);
                     }
                 }
-                Ok(()) = members.changed() => self.set_members(&mut members),
-                () = tokio::time::sleep_until(rest) => self.tick(),
+                () = tokio::time::sleep_until(rest) => {}
             }
         }
     }
@@ -167,17 +171,21 @@ impl Driver {
         self.metrics.in_flight(self.outbox.in_flight());
     }
 
+    /// Until when nothing is due; a loop that is never at rest looks at the time on each turn.
     fn rest(&self) -> Instant {
-        let longest = Instant::now() + LONGEST_REST;
+        let longest = self.observed + LONGEST_REST;
         self.scheduler.next_deadline().map_or(longest, |at| longest.min(self.clock.instant(at)))
     }
 
-    fn tick(&mut self) {
-        let now = self.clock.now();
-        if self.scheduler.next_deadline().is_some_and(|at| at <= now.monotonic) {
+    fn keep_time(&mut self) {
+        let now = Instant::now();
+        if self.scheduler.next_deadline().is_some_and(|at| at <= self.clock.monotonic(now)) {
             self.step(Event::Tick, &Asker::Nobody);
         }
-        self.metrics.observe(&self.scheduler);
+        if now >= self.observed + LONGEST_REST {
+            self.observed = now;
+            self.metrics.observe(&self.scheduler);
+        }
     }
 
     fn set_members(&mut self, members: &mut watch::Receiver<Members>) {

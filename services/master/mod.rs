@@ -28,7 +28,12 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
-use self::{metrics::Metrics, reign::Reign, service::Links, standby::Immunity};
+use self::{
+    metrics::Metrics,
+    reign::{Reign, Standing},
+    service::Links,
+    standby::Immunity,
+};
 pub use crate::domain::scheduler::Limits;
 use crate::{
     runtime::serve::{HealthReporter, ServeError, serve},
@@ -70,15 +75,15 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let health = HealthReporter::new();
-    let (leading, leader) = watch::channel(None);
+    let (standing, seen) = watch::channel(Standing::default());
     let links = TaskTracker::new();
-    let service = Links::new(leader, links.clone()).into_server();
+    let service = Links::new(seen, links.clone()).into_server();
     service::set_leading(&health, false).await;
 
     let stop_serving = CancellationToken::new();
     let serving = serve(listener, Routes::new(service), health.clone(), registry, stop_serving.clone());
     let candidate = Candidate { id: uuid::Uuid::new_v4(), address: advertise };
-    let candidacies = Candidacies { store, candidate, limits, metrics, health, leading };
+    let candidacies = Candidacies { store, candidate, limits, metrics, health, standing };
     let campaigning = async {
         let ended = candidacies.run(shutdown).await;
         links.close();
@@ -98,7 +103,7 @@ struct Candidacies {
     limits: Limits,
     metrics: Metrics,
     health: HealthReporter,
-    leading: watch::Sender<Option<reign::Leading>>,
+    standing: watch::Sender<Standing>,
 }
 
 impl Candidacies {
@@ -116,7 +121,7 @@ impl Candidacies {
                     tracing::info!(%term, "leading");
                     let reign =
                         Reign::new(&self.candidate, self.limits.clone(), immunity.of_next_reign(), &self.metrics);
-                    let ended = reign.run(leadership, &self.leading, &self.health, &shutdown).await;
+                    let ended = reign.run(leadership, &self.standing, &self.health, &shutdown).await;
                     tracing::info!(%term, reason = %ended, "no longer leading");
                 }
                 Err(error @ StoreError::Format { .. }) => return Err(Error::Store(error)),

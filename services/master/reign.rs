@@ -86,6 +86,16 @@ pub(super) struct About {
     pub resigned: CancellationToken,
 }
 
+/// What this process is, to whoever opens a link.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Standing {
+    #[default]
+    Standby,
+    /// It has won and announced itself, and reads what there is: links wait for it.
+    Loading,
+    Leading(Leading),
+}
+
 /// How a link reaches the leader of this process, while it leads.
 #[derive(Debug, Clone)]
 pub(super) struct Leading {
@@ -122,14 +132,18 @@ impl Reign {
     pub async fn run(
         self,
         mut leadership: Box<dyn Leadership>,
-        leading: &watch::Sender<Option<Leading>>,
+        standing: &watch::Sender<Standing>,
         health: &HealthReporter,
         shutdown: &CancellationToken,
     ) -> Ended {
         let start = Instant::now();
+        standing.send_replace(Standing::Loading);
         let loaded = match leadership.load().await {
             Ok(loaded) => loaded,
-            Err(error) => return Ended::Load(error),
+            Err(error) => {
+                standing.send_replace(Standing::Standby);
+                return Ended::Load(error);
+            }
         };
         let (term, tasks, corrupt) = (leadership.term(), loaded.tasks.len(), loaded.corrupt.len());
         let clock = Clock::start();
@@ -155,11 +169,11 @@ impl Reign {
         };
         self.metrics.leads(term);
         let driver = Driver::new(scheduler, effects, clock, leadership, receiver, about, self.metrics.clone());
-        leading.send_replace(Some(handle));
+        standing.send_replace(Standing::Leading(handle));
         service::set_leading(health, true).await;
         let pulse = Pulse::start(watchdog);
         let ended = driver.run(&pulse, shutdown).await;
-        leading.send_replace(None);
+        standing.send_replace(Standing::Standby);
         service::set_leading(health, false).await;
         self.metrics.follows();
         ended

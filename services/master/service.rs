@@ -1,6 +1,6 @@
 //! The edge to gRPC: the internal `LinkService`, one call for each kind of link.
 
-use std::pin::Pin;
+use std::{pin::Pin, time::Duration};
 
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
@@ -11,7 +11,11 @@ use tokio_util::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{client_links, reign::Leading, standby_links, worker_links};
+use super::{
+    client_links,
+    reign::{Leading, Standing},
+    standby_links, worker_links,
+};
 use crate::{
     runtime::serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES},
     wire::{
@@ -26,6 +30,8 @@ use crate::{
 
 /// Messages between a link and its connection; the link has its own, larger, queue.
 const EDGE_MESSAGES: usize = 64;
+/// How long a link waits for a leader that is loading: less than the dialler waits for its welcome.
+const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Most links at the same time: some thousand workers and some client services.
 const MAX_LINKS: usize = 10_000;
 
@@ -39,7 +45,7 @@ pub(super) async fn set_leading(health: &HealthReporter, leading: bool) {
 }
 
 pub(super) struct Links {
-    leader: watch::Receiver<Option<Leading>>,
+    standing: watch::Receiver<Standing>,
     tasks: TaskTracker,
 }
 
@@ -52,8 +58,8 @@ type Outgoing<Out> = Pin<Box<dyn Sink<Result<Out, LinkRefusal>, Error = Gone> + 
 struct Gone;
 
 impl Links {
-    pub fn new(leader: watch::Receiver<Option<Leading>>, tasks: TaskTracker) -> Self {
-        Self { leader, tasks }
+    pub fn new(standing: watch::Receiver<Standing>, tasks: TaskTracker) -> Self {
+        Self { standing, tasks }
     }
 
     pub fn into_server(self) -> LinkServiceServer<Self> {
@@ -62,15 +68,24 @@ impl Links {
             .max_encoding_message_size(MAX_LINK_MESSAGE_BYTES)
     }
 
-    fn leading(&self) -> Result<Leading, LinkRefusal> {
+    /// The leader of this process; waits for one that is still loading.
+    async fn leading(&self) -> Result<Leading, LinkRefusal> {
         if self.tasks.len() >= MAX_LINKS {
             return Err(LinkRefusal::TooManyLinks);
         }
-        self.leader.borrow().clone().ok_or(LinkRefusal::NotLeader)
+        let mut standing = self.standing.clone();
+        let loaded = standing.wait_for(|standing| !matches!(standing, Standing::Loading));
+        match tokio::time::timeout(LOAD_PATIENCE, loaded).await {
+            Ok(Ok(standing)) => match &*standing {
+                Standing::Leading(leading) => Ok(leading.clone()),
+                Standing::Standby | Standing::Loading => Err(LinkRefusal::NotLeader),
+            },
+            Ok(Err(_)) | Err(_) => Err(LinkRefusal::NotLeader),
+        }
     }
 
     /// Starts a link on a task of its own.
-    fn open<Up, Down, In, Out, Running>(
+    async fn open<Up, Down, In, Out, Running>(
         &self,
         request: Request<Streaming<Up>>,
         run: impl FnOnce(Incoming<In>, Outgoing<Out>, Leading) -> Running,
@@ -82,7 +97,7 @@ impl Links {
         Out: Send + 'static,
         Running: Future<Output = Result<(), LinkRefusal>> + Send + 'static,
     {
-        let leading = self.leading()?;
+        let leading = self.leading().await?;
         let (to, responses) = mpsc::channel(EDGE_MESSAGES);
         let running = run(incoming(request.into_inner()), outgoing(to.clone()), leading);
         self.tasks.spawn(async move {
@@ -133,20 +148,20 @@ impl LinkService for Links {
         &self,
         request: Request<Streaming<LinkWorkerRequest>>,
     ) -> Result<Response<Self::LinkWorkerStream>, Status> {
-        self.open(request, worker_links::run)
+        self.open(request, worker_links::run).await
     }
 
     async fn link_client(
         &self,
         request: Request<Streaming<LinkClientRequest>>,
     ) -> Result<Response<Self::LinkClientStream>, Status> {
-        self.open(request, client_links::run)
+        self.open(request, client_links::run).await
     }
 
     async fn link_standby(
         &self,
         request: Request<Streaming<LinkStandbyRequest>>,
     ) -> Result<Response<Self::LinkStandbyStream>, Status> {
-        self.open(request, standby_links::run)
+        self.open(request, standby_links::run).await
     }
 }

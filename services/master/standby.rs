@@ -161,7 +161,7 @@ async fn suspect(store: &dyn Store, leader: &Leader, candidate: &Candidate, know
     immunity.set(known.of_successor(now));
     match timeout(DEPOSE_LIMIT, store.depose(leader, candidate)).await {
         Ok(Ok(true)) => {
-            tracing::warn!(term = %leader.term, leader = leader.address, "deposed a leader whose link broke")
+            tracing::warn!(term = %leader.term, leader = leader.address, "deposed a leader whose link broke");
         }
         Ok(Ok(false)) => immunity.set(Duration::ZERO),
         Ok(Err(error)) => tracing::warn!(%error, "it is not known whether the leader was deposed"),

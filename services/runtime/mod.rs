@@ -4,6 +4,7 @@
 
 pub mod dial;
 pub mod heartbeat;
+pub mod open_files;
 pub mod serve;
 pub mod shutdown;
 pub mod telemetry;

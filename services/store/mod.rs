@@ -133,5 +133,6 @@ pub trait Registration: Send + 'static {
 /// ZooKeeper drops a connection that sends more than 1 MiB (jute.maxbuffer) and takes its neighbours along; half leaves
 /// room for the estimate of [`Change::bytes`] to be wrong.
 pub const MAX_COMMIT_BYTES: usize = 512 * 1024;
-/// A multi of 4,000 small operations passed, one of 10,000 did not; a change is at most three operations.
-pub const MAX_COMMIT_CHANGES: usize = 1_000;
+/// A multi of 4,000 small operations passed, one of 10,000 did not; a change is at most three operations. A little more
+/// than a worker has slots, so that what a lost worker held can go back in one commit.
+pub const MAX_COMMIT_CHANGES: usize = 1_024;

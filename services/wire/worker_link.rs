@@ -240,9 +240,10 @@ impl From<Report> for ReportProto {
                 finished(attempt, Some(start_time), Outcome::Failure(failure_to_proto(&failure)))
             }
             Report::Stopped { attempt } => finished(attempt, None, Outcome::Stopped(links::Stopped {})),
-            Report::GivenBack { attempt } => Self::GivenBack(links::AttemptGivenBack {
+            Report::GivenBack { attempt, started } => Self::GivenBack(links::AttemptGivenBack {
                 task_id: attempt.task_id.to_string(),
                 attempt: attempt.attempt,
+                started,
             }),
         }
     }
@@ -292,7 +293,7 @@ fn failure_of_attempt(failure: Failure) -> Result<Failure, InvalidField> {
 }
 
 fn given_back(report: &links::AttemptGivenBack) -> Result<Report, InvalidField> {
-    Ok(Report::GivenBack { attempt: attempt(&report.task_id, report.attempt)? })
+    Ok(Report::GivenBack { attempt: attempt(&report.task_id, report.attempt)?, started: report.started })
 }
 
 /// What a worker needs to know of a spec travels; priority and policy are the leader's business and are left at their

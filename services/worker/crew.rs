@@ -142,7 +142,7 @@ impl Crew {
             Admission::Held => return Ok(()),
             Admission::Full => {
                 tracing::warn!(%attempt, "assigned while every slot is taken: given back");
-                return self.aside(Report::GivenBack { attempt });
+                return self.aside(Report::GivenBack { attempt, started: false });
             }
             Admission::Free => {}
         }

@@ -84,7 +84,7 @@ impl Slots {
     /// The attempt is not started, and is to run elsewhere.
     pub fn give_back(&mut self, attempt: AttemptId) {
         self.say(&attempt);
-        self.held.insert(attempt.clone(), Held::Ended(Report::GivenBack { attempt }));
+        self.held.insert(attempt.clone(), Held::Ended(Report::GivenBack { attempt, started: false }));
     }
 
     /// Stops an attempt, or says again how it ended. False: it is not held.
@@ -121,7 +121,7 @@ impl Slots {
         let report = match (*stop, ended) {
             (Some(Stop::Cancelled), _) => Report::Stopped { attempt },
             // A handler that was interrupted may return anything; running it again is what it was promised.
-            (Some(Stop::Leaving), _) | (None, Ended::Aborted) => Report::GivenBack { attempt },
+            (Some(Stop::Leaving), _) | (None, Ended::Aborted) => Report::GivenBack { attempt, started: true },
             (None, Ended::Succeeded(result)) => Report::Succeeded { attempt, start_time, result },
             (None, Ended::Failed(failure)) => Report::Failed { attempt, start_time, failure },
         };

@@ -19,7 +19,7 @@ use super::{
     roles::{Keep, Offer, listen_on},
 };
 use crate::{
-    runtime::{dial::dial, shutdown, telemetry},
+    runtime::{dial::dial, open_files, shutdown, telemetry},
     store::embedded::EmbeddedStore,
 };
 use trio::Trio;
@@ -60,6 +60,7 @@ impl Dev {
         // The story that the demo tells is not to be interrupted by the logs of what goes well.
         let _telemetry =
             telemetry::init_with("dev", if self.demo { "warn" } else { "info" }).map_err(Failure::unable)?;
+        open_files::allow_many();
         let mut handlers = self.offer.handlers()?;
         let demo = if self.demo { Some(demo::Demo::prepare(&mut handlers)?) } else { None };
         let (listener, address) = listen_on(self.listen, self.insecure).await?;

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     runtime::{
+        open_files,
         serve::bind,
         telemetry::{self, TelemetryGuard},
     },
@@ -62,6 +63,7 @@ struct Ready {
 impl Place {
     async fn ready(self, role: &'static str, listen: SocketAddr) -> Result<Ready, Failure> {
         let telemetry = telemetry::init(role).map_err(Failure::unable)?;
+        open_files::allow_many();
         let (listener, bound) = listen_on(listen, self.insecure).await?;
         let advertise = self.advertise.unwrap_or_else(|| advertised(bound));
         let options = ZooKeeperOptions { servers_and_chroot: self.zookeeper, session_timeout: self.session_timeout };

@@ -10,7 +10,9 @@ use crate::domain::{
 /// Why an attempt ends without an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Return {
-    /// Its worker did not do it.
+    /// Its worker did not begin it.
+    Unbegun,
+    /// Its worker stopped it, or cannot be asked any more how far it came.
     GivenBack,
     /// Its worker is lost, and may have died of it.
     WorkerLost,
@@ -36,7 +38,8 @@ impl Scheduler {
                 Report::Failed { start_time, failure, .. } => {
                     self.finish(now, task_id, Some(start_time), Outcome::Failed(failure), effects);
                 }
-                Report::GivenBack { .. } | Report::Stopped { .. } | Report::Started { .. } => {
+                Report::GivenBack { started: false, .. } => self.take_back(now, task_id, Return::Unbegun, effects),
+                Report::GivenBack { started: true, .. } | Report::Stopped { .. } | Report::Started { .. } => {
                     self.take_back(now, task_id, Return::GivenBack, effects);
                 }
             }
@@ -116,12 +119,14 @@ impl Scheduler {
     pub(super) fn take_back(&mut self, now: Now, task_id: &TaskId, why: Return, effects: &mut Vec<Effect>) {
         let Some(task) = self.table.get(task_id).map(|entry| &entry.task) else { return };
         let Some(worker) = task.worker.clone() else { return };
-        let deaths = task.worker_deaths + u32::from(why == Return::WorkerLost);
-        if why == Return::WorkerLost {
+        let lost = why == Return::WorkerLost;
+        let deaths = task.worker_deaths + u32::from(lost);
+        let last_straw = last_straw(task, &worker, why, deaths);
+        if lost {
             self.table.update(task_id, |task| task.worker_deaths = deaths);
-            if let Some(failure) = self.last_straw(task_id, &worker, deaths) {
-                return self.finish(now, task_id, None, Outcome::Failed(failure), effects);
-            }
+        }
+        if let Some(failure) = last_straw {
+            return self.finish(now, task_id, None, Outcome::Failed(failure), effects);
         }
         let revision = self.next_revision();
         let pend = |task: &mut Task| {
@@ -135,19 +140,6 @@ impl Scheduler {
         if let Some(entry) = self.table.get(task_id) {
             self.lanes.push(&entry.task, entry.submitted);
         }
-    }
-
-    /// Why a task does not run again after the loss of its worker, if it does not.
-    fn last_straw(&self, task_id: &TaskId, worker: &WorkerId, deaths: u32) -> Option<Failure> {
-        let at_most_once = self.table.get(task_id)?.task.spec.at_most_once;
-        let (reason, message) = if at_most_once {
-            (FailureReason::WorkerLost, format!("worker {worker} was lost, and the task runs at most once"))
-        } else if deaths >= MAX_WORKER_DEATHS {
-            (FailureReason::Poisoned, format!("{deaths} workers were lost while they ran it, the last was {worker}"))
-        } else {
-            return None;
-        };
-        Some(Failure { reason, message: message.into(), exit_status: None })
     }
 
     /// Changes a task visibly: makes the change durable, if it is one to keep, and tells the watchers. Returns the task
@@ -165,6 +157,19 @@ impl Scheduler {
         effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state }));
         Some(task)
     }
+}
+
+/// Why a task does not run again after its attempt came back, if it does not.
+fn last_straw(task: &Task, worker: &WorkerId, why: Return, deaths: u32) -> Option<Failure> {
+    let (reason, message) = if task.spec.at_most_once && why != Return::Unbegun {
+        let fate = if why == Return::WorkerLost { "was lost" } else { "stopped it" };
+        (FailureReason::WorkerLost, format!("worker {worker} {fate}, and the task runs at most once"))
+    } else if deaths >= MAX_WORKER_DEATHS {
+        (FailureReason::Poisoned, format!("{deaths} workers were lost while they ran it, the last was {worker}"))
+    } else {
+        return None;
+    };
+    Some(Failure { reason, message: message.into(), exit_status: None })
 }
 
 fn status_of(task: &Task) -> Status {

@@ -199,12 +199,20 @@ impl Fleet {
         self.lost_at.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect()
     }
 
+    /// The linked workers, their slots, and how many of these are held.
+    pub fn totals(&self) -> (u32, u32, u32) {
+        let linked = self.workers.values().filter(|worker| worker.linked);
+        linked.fold((0, 0, 0), |(workers, slots, busy), worker| {
+            (workers + 1, slots + narrow(worker.slots()), busy + narrow(worker.holds.len()))
+        })
+    }
+
     pub fn views(&self) -> Vec<WorkerView> {
         let view = |(id, worker): (&WorkerId, &Worker)| WorkerView {
             worker_id: id.clone(),
             incarnation: worker.incarnation,
             state: worker.state(),
-            busy_slots: u32::try_from(worker.holds.len()).unwrap_or(u32::MAX),
+            busy_slots: narrow(worker.holds.len()),
             offer: worker.offer.clone(),
         };
         self.workers.iter().map(view).collect()
@@ -235,4 +243,8 @@ impl Fleet {
             self.lost_at.insert((at, id.clone()));
         }
     }
+}
+
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,7 +1,7 @@
 //! What can be read: nothing here changes anything.
 
 use super::Scheduler;
-use crate::domain::{Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, WorkerState, WorkerView};
+use crate::domain::{Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, WorkerView};
 
 /// Most bytes of the tasks of one page.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
@@ -74,20 +74,15 @@ impl Scheduler {
     }
 
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals {
+        let (workers, slots, busy_slots) = self.fleet.totals();
+        Totals {
             tasks: self.table.tasks(),
             bytes: self.table.bytes(),
             corrupt_records: self.table.corrupt(),
-            ..Totals::default()
-        };
-        for worker in self.fleet.views() {
-            if worker.state != WorkerState::Disconnected {
-                totals.workers += 1;
-                totals.slots += worker.offer.map_or(0, |offer| offer.slots);
-                totals.busy_slots += worker.busy_slots;
-            }
+            workers,
+            slots,
+            busy_slots,
         }
-        totals
     }
 }
 

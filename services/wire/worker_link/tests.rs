@@ -11,7 +11,7 @@ fn reports() -> Vec<Report> {
         Report::Succeeded { attempt: attempt_id("a", 1), start_time: Wall(1_234), result: Arc::from(*b"done") },
         Report::Failed { attempt: attempt_id("b", 2), start_time: Wall(5), failure },
         Report::Stopped { attempt: attempt_id("c", 3) },
-        Report::GivenBack { attempt: attempt_id("d", 4) },
+        Report::GivenBack { attempt: attempt_id("d", 4), started: true },
     ]
 }
 

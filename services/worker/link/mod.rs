@@ -81,7 +81,9 @@ impl<D: Dial> Link<D> {
             }
             // The same complaint twice a second says nothing new.
             let reason = error.to_string();
-            if reason == complaint {
+            if matches!(error, LinkError::Goodbye) {
+                tracing::info!(leader = leader.address, term = %leader.term, "{reason}");
+            } else if reason == complaint {
                 tracing::debug!(leader = leader.address, "no link: {reason}");
             } else {
                 tracing::warn!(leader = leader.address, term = %leader.term, "no link: {reason}");

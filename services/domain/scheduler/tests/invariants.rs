@@ -1,6 +1,9 @@
 //! What holds after every event, whatever it was.
 
-use super::world::{SLOTS, World};
+use super::{
+    super::fleet::Worker,
+    world::{SLOTS, World},
+};
 use crate::domain::{TaskState, WorkerState};
 
 pub fn check(world: &World) {
@@ -52,7 +55,7 @@ fn nobody_waits_beside_a_free_slot(world: &World) {
     for view in world.scheduler.workers() {
         let Some(offer) = view.offer.filter(|_| view.state == WorkerState::Ready) else { continue };
         if view.busy_slots < offer.slots {
-            let suspects = world.scheduler.fleet.get(&view.worker_id).is_some_and(|worker| worker.takes_suspects());
+            let suspects = world.scheduler.fleet.get(&view.worker_id).is_some_and(Worker::takes_suspects);
             let next = world.scheduler.lanes.next_for(&offer.kinds, &offer.queues, suspects);
             assert_eq!(next, None, "{} has a free slot", view.worker_id);
         }

@@ -31,7 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3u8).prop_map(|worker| Step::Cut { worker }),
         1 => (0..3u8).prop_map(|worker| Step::Kill { worker }),
         2 => (0..3u8).prop_map(|worker| Step::Begin { worker }),
-        5 => (0..3u8, 0..4u8).prop_map(|(worker, how)| Step::End { worker, how }),
+        5 => (0..3u8, 0..5u8).prop_map(|(worker, how)| Step::End { worker, how }),
         2 => (0..5_000u16).prop_map(|millis| Step::Wait { millis }),
         1 => Just(Step::TakeOver),
     ]
@@ -78,7 +78,7 @@ fn end(world: &mut World, name: &str, how: u8) {
     match how {
         0 | 1 => world.succeed(name, &attempt),
         2 => world.fail(name, &attempt),
-        _ => world.report(name, Report::GivenBack { attempt }),
+        _ => world.report(name, Report::GivenBack { attempt, started: how == 3 }),
     }
 }
 

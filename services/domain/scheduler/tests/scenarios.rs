@@ -101,7 +101,7 @@ fn a_worker_that_comes_back_in_time_keeps_its_attempts() {
     world.submit("a");
     world.started("w");
     world.cut("w");
-    world.wait(GRACE - Duration::from_millis(1));
+    world.wait(GRACE.saturating_sub(Duration::from_millis(1)));
     assert!(world.hello("w"));
     world.wait(GRACE * 10);
     assert_eq!((world.state("a"), world.get("a").attempt), (TaskState::Running, 1));
@@ -202,7 +202,7 @@ fn after_a_takeover_a_worker_has_one_session_timeout_to_come() {
     world.start("w", 1);
     world.submit("a");
     world.take_over();
-    world.wait(world.limits.takeover_grace - Duration::from_millis(1));
+    world.wait(world.limits.takeover_grace.saturating_sub(Duration::from_millis(1)));
     assert_eq!(world.state("a"), TaskState::Assigned);
     world.wait(Duration::from_millis(1));
     assert_eq!(world.state("a"), TaskState::Pending);
@@ -252,6 +252,19 @@ fn an_at_most_once_task_does_not_run_again() {
 }
 
 #[test]
+fn an_at_most_once_task_that_was_given_back_runs_again_only_if_it_had_not_begun() {
+    for (started, state) in [(false, TaskState::Assigned), (true, TaskState::Failed)] {
+        let mut world = World::new();
+        world.start("w", 1);
+        let mut once = spec("work");
+        once.at_most_once = true;
+        world.submit_spec("a", once);
+        world.report("w", Report::GivenBack { attempt: attempt("a", 1), started });
+        assert_eq!(world.state("a"), state);
+    }
+}
+
+#[test]
 fn a_task_that_three_workers_died_of_is_poisoned() {
     let mut world = World::new();
     world.submit("a");
@@ -289,7 +302,7 @@ fn a_worker_that_leaves_gives_back_without_blame() {
     world.step(Event::Draining { worker: worker("w"), incarnation: life(1) });
     world.submit("b");
     assert_eq!(world.state("b"), TaskState::Pending);
-    world.report("w", Report::GivenBack { attempt: attempt("a", 1) });
+    world.report("w", Report::GivenBack { attempt: attempt("a", 1), started: true });
     assert_eq!((world.state("a"), world.get("a").worker_deaths), (TaskState::Pending, 0));
     world.step(Event::Goodbye { worker: worker("w"), incarnation: life(1) });
     assert!(world.scheduler.workers().is_empty());
@@ -307,7 +320,7 @@ fn the_finished_go_when_their_time_is_over_and_the_failed_stay_longer() {
     world.wait(world.limits.retain_finished);
     assert_eq!(world.scheduler.get(&task("good")), Answer::Refused(Refusal::TaskNotFound));
     world.take_over();
-    world.wait(world.limits.retain_failed - world.limits.retain_finished);
+    world.wait(world.limits.retain_failed.saturating_sub(world.limits.retain_finished));
     assert!(world.disk.tasks.is_empty() && world.disk.statuses.is_empty());
 }
 

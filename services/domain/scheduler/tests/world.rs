@@ -69,11 +69,11 @@ impl Disk {
 
     fn set_status(&mut self, task_id: TaskId, status: Status) {
         assert!(self.tasks.contains_key(&task_id));
-        let before = self.statuses.insert(task_id.clone(), status.clone());
-        if let Some(before) = before {
+        if let Some(before) = self.statuses.get(&task_id) {
             assert!(before.outcome.is_none(), "terminal is final: {task_id} was {before:?}, is {status:?}");
             assert!(before.attempt <= status.attempt && before.revision < status.revision);
         }
+        self.statuses.insert(task_id, status);
     }
 
     pub fn load(&self) -> Loaded {

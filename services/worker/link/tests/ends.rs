@@ -1,0 +1,144 @@
+//! How attempts, links and workers end, in scenarios.
+
+use super::*;
+
+#[tokio::test]
+async fn a_cancelled_attempt_is_reported_as_stopped() {
+    let (_scene, mut line) = Scene::linked(1).await;
+    line.start("t", "gate").await;
+    line.cancel("t");
+    assert_eq!(line.report().await, Report::Stopped { attempt: id("t") });
+    line.cancel("t");
+    assert_eq!(line.report().await, Report::Stopped { attempt: id("t") }, "until it is acknowledged");
+    line.cancel("unknown");
+    assert_eq!(line.report().await, Report::Stopped { attempt: id("unknown") });
+}
+
+#[tokio::test]
+async fn an_attempt_beyond_the_slots_is_given_back_and_not_held() {
+    let (mut scene, mut line) = Scene::linked(1).await;
+    line.start("t", "gate").await;
+    line.assign("u", "gate");
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("u"), started: false });
+    drop(line);
+    let (_, hello) = scene.link(1).await;
+    assert_eq!((hello.running.len(), hello.reports.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_kind_without_a_handler_is_given_back() {
+    let (_scene, mut line) = Scene::linked(1).await;
+    line.assign("t", "unknown");
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("t"), started: false });
+}
+
+#[tokio::test]
+async fn a_panic_fails_its_own_task_only() {
+    let (_scene, mut line) = Scene::linked(2).await;
+    line.start("t", "gate").await;
+    line.assign("p", "panics");
+    let failure = loop {
+        match line.report().await {
+            Report::Started { .. } => {}
+            Report::Failed { failure, .. } => break failure,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(&*failure.message, "the handler panicked: no p");
+    line.start("t", "gate").await;
+}
+
+#[tokio::test]
+async fn results_that_do_not_fit_into_a_hello_follow_the_welcome() {
+    const TASKS: usize = 40;
+    let (mut scene, mut line) = Scene::linked(40).await;
+    for task in 0..TASKS {
+        line.assign(&format!("t{task}"), "large");
+    }
+    let mut finished = 0;
+    while finished < TASKS {
+        finished += usize::from(matches!(line.report().await, Report::Succeeded { .. }));
+    }
+    drop(line);
+    let (mut line, hello) = scene.link(1).await;
+    assert_eq!(hello.reports.len() + hello.running.len(), TASKS, "every attempt is named");
+    assert_eq!(hello.reports.len(), 1024 / 64, "1 MiB of them with their results");
+    for _ in 0..hello.running.len() {
+        let report = line.report().await;
+        assert!(matches!(report, Report::Succeeded { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_draining_worker_takes_nothing_new_and_leaves_when_its_reports_are_acknowledged() {
+    let (scene, mut line) = Scene::linked(2).await;
+    line.start("t", "gate").await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Draining));
+    line.assign("u", "gate");
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("u"), started: false });
+    line.acknowledge("u");
+    scene.gate.open.add_permits(1);
+    assert!(succeeded(&line.report().await, "t"));
+    line.acknowledge("t");
+    assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
+    assert_eq!(line.next().await, None);
+    drop(line);
+    assert_eq!(scene.gate.starts.load(Ordering::SeqCst), 1);
+    scene.gone().await;
+}
+
+#[tokio::test]
+async fn what_runs_when_the_drain_time_is_over_is_given_back() {
+    let mut scene = Scene::new(1, Duration::from_millis(50));
+    scene.lead("a:1", 1);
+    let (mut line, _) = scene.link(1).await;
+    line.start("t", "gate").await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Draining));
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("t"), started: true });
+    drop(line);
+    // Also to a leader that was not there when it was given back.
+    let (mut line, hello) = scene.link(1).await;
+    assert!(hello.draining);
+    assert_eq!(hello.reports, [Report::GivenBack { attempt: id("t"), started: true }]);
+    line.acknowledge("t");
+    assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
+    drop(line);
+    scene.gone().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_nobody_acknowledges_leaves_all_the_same() {
+    let mut scene = Scene::new(1, Duration::from_millis(50));
+    scene.lead("a:1", 1);
+    let (mut line, _) = scene.link(1).await;
+    line.start("t", "gate").await;
+    scene.leader.send_replace(None);
+    drop(line);
+    scene.shutdown.cancel();
+    scene.gone().await;
+}
+
+#[tokio::test]
+async fn an_idle_worker_leaves_at_once_with_a_leader_or_without() {
+    let (scene, mut line) = Scene::linked(1).await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
+    drop(line);
+    scene.gone().await;
+
+    let alone = Scene::new(1, 2 * SOON);
+    alone.shutdown.cancel();
+    alone.gone().await;
+}
+
+#[test]
+fn the_wait_between_attempts_starts_at_nothing_and_is_bounded() {
+    let mut backoff = Backoff::default();
+    assert_eq!(backoff.next(), Duration::ZERO);
+    for _ in 0..100 {
+        let delay = backoff.next();
+        assert!(delay >= FIRST_BACKOFF / 2 && delay <= MAX_BACKOFF, "{delay:?}");
+    }
+}
