@@ -137,11 +137,15 @@ impl Driver {
         // The hub ends only after the link.
         let _ = self.notices.send(Notice::Up { link: self.links }).await;
         let mut changes = self.leader.clone();
-        let superseded = changes.wait_for(|known| known.as_ref().is_some_and(|known| known.term > term));
-        let end = tokio::select! {
-            end = link.carry(self.links, &mut self.requests, &self.notices, shutdown) => end,
-            Ok(_) = superseded => LinkEnd::Superseded,
+        let stop = async {
+            tokio::select! {
+                Ok(_) = changes.wait_for(|known| known.as_ref().is_some_and(|known| known.term > term)) => {
+                    LinkEnd::Superseded
+                }
+                () = shutdown.cancelled() => LinkEnd::Stopped,
+            }
         };
+        let end = link.carry(self.links, &mut self.requests, &self.notices, stop).await;
         self.state.send_replace(LinkState { up: false, term, since: Instant::now() });
         let _ = self.notices.send(Notice::Down).await;
         end

@@ -10,7 +10,6 @@ use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
     HubRequest, Incoming, LinkError, Notice, Outgoing, Request,
@@ -63,22 +62,24 @@ impl Link<'_> {
         }
     }
 
-    /// Carries calls and answers until the link ends. Asks again first what earlier links left unanswered.
+    /// Carries calls and answers until the link ends, or with a goodbye when `stop` resolves. Asks again first what
+    /// earlier links left unanswered.
     pub(super) async fn carry(
         self,
         number: u64,
         requests: &mut mpsc::Receiver<Request>,
         notices: &mpsc::Sender<Notice>,
-        shutdown: &CancellationToken,
+        stop: impl Future<Output = LinkEnd>,
     ) -> LinkEnd {
         let Self { mut outgoing, mut incoming, calls } = self;
         // Two halves, so that a leader that does not read cannot keep us from reading, nor the other way round.
         let end = tokio::select! {
-            Err(end) = hear(&mut incoming, calls, notices) => end,
+            Err(end) = hear(&mut incoming, calls, notices) => return end,
             Err(end) = speak(&mut outgoing, calls, number, requests) => end,
-            () = shutdown.cancelled() => LinkEnd::Stopped,
+            end = stop => end,
         };
         if matches!(end, LinkEnd::Stopped | LinkEnd::Superseded) {
+            // Whoever does not hear it in time sees the link end without.
             let _ = timeout(GOODBYE_LIMIT, goodbye(outgoing, incoming)).await;
         }
         end

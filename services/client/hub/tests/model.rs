@@ -58,7 +58,9 @@ enum Message {
 impl Leader {
     fn with_all_tasks() -> Self {
         let mut leader = Self { term: 1, revision: Revision::start_of(Term(1)), ..Self::default() };
-        NAMES.iter().for_each(|name| leader.change(name));
+        for name in NAMES {
+            leader.change(name);
+        }
         leader.link.clear();
         leader
     }
@@ -66,12 +68,11 @@ impl Leader {
     fn change(&mut self, name: &str) {
         let previous = self.tasks.get(&id(name)).map(|task| task.state);
         let next = match previous {
-            None => TaskState::Pending,
             Some(TaskState::Pending) => TaskState::Assigned,
             Some(TaskState::Assigned) => TaskState::Running,
             // Some attempts are lost, some succeed.
-            Some(TaskState::Running) if self.revision.0 % 3 == 0 => TaskState::Succeeded,
-            Some(TaskState::Running) => TaskState::Pending,
+            Some(TaskState::Running) if self.revision.0.is_multiple_of(3) => TaskState::Succeeded,
+            None | Some(TaskState::Running) => TaskState::Pending,
             Some(_) => return,
         };
         self.revision = self.revision.next();
@@ -88,8 +89,8 @@ impl Leader {
     fn take(&mut self, request: HubRequest) {
         let (token, call) = match request {
             HubRequest::Unwatch { task_ids, filter_ids } => {
-                task_ids.iter().for_each(|id| _ = self.watched.remove(id));
-                filter_ids.iter().for_each(|id| _ = self.filters.remove(id));
+                self.watched.retain(|id| !task_ids.contains(id));
+                self.filters.retain(|id, _| !filter_ids.contains(id));
                 return;
             }
             HubRequest::Ask { token, call } => (token, call),

@@ -1,0 +1,200 @@
+use herdsman::{
+    domain::{MAX_PAYLOAD_BYTES, TaskState},
+    wire::proto::v1::{
+        CancelTaskRequest, GetClusterRequest, GetTaskRequest, ListTasksRequest, SubmitTasksRequest, TaskFilter,
+        TaskIds, TaskSpec, WatchTaskRequest, WatchTasksRequest, cluster_service_client::ClusterServiceClient,
+        submit_task_outcome::Outcome, watch_tasks_request::Target,
+    },
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use super::{House, echo, within};
+
+fn field(status: &Status) -> String {
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    status.get_details_bad_request().expect("a BadRequest").field_violations[0].field.clone()
+}
+
+#[tokio::test]
+async fn a_task_is_submitted_got_listed_and_cancelled() {
+    let (house, _leader) = House::lead().await;
+    let task = house.submit("a").await;
+    assert_eq!((task.task_id.as_str(), task.spec.unwrap().payload.len()), ("a", 0));
+    let mut tasks = house.tasks().await;
+    let got = tasks.get_task(GetTaskRequest { task_id: "a".into() }).await.unwrap().into_inner().task.unwrap();
+    assert_eq!(got.spec.unwrap().payload, "hello");
+    let cancelled = tasks.cancel_task(CancelTaskRequest { task_id: "a".into() }).await.unwrap().into_inner();
+    assert_eq!(cancelled.task.unwrap().state().as_str_name(), "TASK_STATE_CANCELLED");
+    let list = tasks.list_tasks(ListTasksRequest::default()).await.unwrap().into_inner();
+    assert_eq!((list.tasks.len(), list.next_page_token.as_str()), (1, ""));
+    let mut cluster = ClusterServiceClient::new(house.channel().await);
+    let view = cluster.get_cluster(GetClusterRequest {}).await.unwrap().into_inner();
+    assert_eq!(view.leader.unwrap().term, 1);
+}
+
+#[tokio::test]
+async fn a_submit_without_an_id_gets_one_that_sorts_by_time() {
+    let (house, _leader) = House::lead().await;
+    let (first, second) = (house.submit("").await, house.submit("").await);
+    assert!(first.task_id < second.task_id);
+}
+
+#[tokio::test]
+async fn bad_input_of_every_kind_names_its_field() {
+    let (house, _leader) = House::lead().await;
+    let mut tasks = house.tasks().await;
+    let long = "x".repeat(64);
+    for bad in ["../x", "a\0", "A", "", long.as_str()] {
+        if !bad.is_empty() {
+            assert_eq!(field(&tasks.submit_task(echo(bad)).await.unwrap_err()), "task_id", "{bad:?}");
+        }
+        let get = tasks.get_task(GetTaskRequest { task_id: bad.into() }).await;
+        assert_eq!(field(&get.unwrap_err()), "task_id", "{bad:?}");
+        let cancel = tasks.cancel_task(CancelTaskRequest { task_id: bad.into() }).await;
+        assert_eq!(field(&cancel.unwrap_err()), "task_id", "{bad:?}");
+        let watch = tasks.watch_task(WatchTaskRequest { task_id: bad.into(), after_revision: 0 }).await;
+        assert_eq!(field(&watch.unwrap_err()), "task_id", "{bad:?}");
+    }
+    let with = |adapt: fn(&mut TaskSpec)| {
+        let mut request = echo("a");
+        adapt(request.spec.as_mut().unwrap());
+        request
+    };
+    for (request, bad) in [
+        (with(|spec| spec.kind.clear()), "spec.kind"),
+        (with(|spec| spec.kind = "/bin/sh".into()), "spec.kind"),
+        (with(|spec| spec.queue = "Q".into()), "spec.queue"),
+        (with(|spec| spec.payload = vec![0; MAX_PAYLOAD_BYTES + 1].into()), "spec.payload"),
+        (with(|spec| spec.priority = Some(10)), "spec.priority"),
+        (with(|spec| spec.labels = [("K".into(), String::new())].into()), "spec.labels"),
+    ] {
+        assert_eq!(field(&tasks.submit_task(request).await.unwrap_err()), bad);
+    }
+    let list = |adapt: fn(&mut ListTasksRequest)| {
+        let mut request = ListTasksRequest { filter: Some(TaskFilter::default()), ..ListTasksRequest::default() };
+        adapt(&mut request);
+        request
+    };
+    for (request, bad) in [
+        (list(|list| list.page_size = -1), "page_size"),
+        (list(|list| list.page_token = "nonsense".into()), "page_token"),
+        (list(|list| list.filter.as_mut().unwrap().states = vec![77]), "filter.states"),
+        (list(|list| list.filter.as_mut().unwrap().queues = vec!["Q".into()]), "filter.queues"),
+    ] {
+        assert_eq!(field(&tasks.list_tasks(request).await.unwrap_err()), bad);
+    }
+    let ids = |ids: Vec<String>| Some(Target::Ids(TaskIds { task_ids: ids }));
+    for (target, bad) in [
+        (None, "target"),
+        (ids(vec![]), "ids.task_ids"),
+        (ids(vec!["a".into(); 1_001]), "ids.task_ids"),
+        (ids(vec!["a".into(), "B".into()]), "ids.task_ids[1]"),
+    ] {
+        let watch = tasks.watch_tasks(WatchTasksRequest { target, after_revision: 0 }).await;
+        assert_eq!(field(&watch.unwrap_err()), bad);
+    }
+    for requests in [vec![], vec![echo(""); 1_001]] {
+        assert_eq!(field(&tasks.submit_tasks(SubmitTasksRequest { requests }).await.unwrap_err()), "requests");
+    }
+    assert!(house.world().tasks.is_empty());
+}
+
+#[tokio::test]
+async fn a_refusal_carries_the_task_and_the_reason() {
+    let (house, _leader) = House::lead().await;
+    house.submit("a").await;
+    let mut tasks = house.tasks().await;
+    let mut other = echo("a");
+    other.spec.as_mut().unwrap().kind = "sleep".into();
+    let exists = tasks.submit_task(other).await.unwrap_err();
+    let unknown = tasks.get_task(GetTaskRequest { task_id: "nobody".into() }).await.unwrap_err();
+    house.change("a", TaskState::Succeeded);
+    let ended = tasks.cancel_task(CancelTaskRequest { task_id: "a".into() }).await.unwrap_err();
+    for (status, code, reason, id) in [
+        (exists, Code::AlreadyExists, "TASK_EXISTS", "a"),
+        (unknown, Code::NotFound, "TASK_NOT_FOUND", "nobody"),
+        (ended, Code::FailedPrecondition, "TASK_ENDED", "a"),
+    ] {
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((status.code(), info.reason.as_str(), info.metadata["task_id"].as_str()), (code, reason, id));
+    }
+}
+
+#[tokio::test]
+async fn every_item_of_a_batch_has_its_own_outcome_in_its_place() {
+    let (house, _leader) = House::lead().await;
+    let mut requests: Vec<_> = (0..1_000).map(|at| echo(&format!("t{at}"))).collect();
+    requests[3].spec.as_mut().unwrap().kind = "Bad".into();
+    requests[5].task_id = "../x".into();
+    requests[7] = {
+        let mut other = echo("t0");
+        other.spec.as_mut().unwrap().payload = "other".into();
+        other
+    };
+    requests[9].task_id = String::new();
+    let response = house.tasks().await.submit_tasks(SubmitTasksRequest { requests }).await.unwrap().into_inner();
+    for (at, outcome) in response.outcomes.iter().enumerate() {
+        match (at, outcome.outcome.as_ref().unwrap()) {
+            (3, Outcome::Error(error)) => {
+                assert_eq!((error.field.as_str(), error.task_id.as_str()), ("requests[3].spec.kind", "t3"));
+            }
+            (5, Outcome::Error(error)) => {
+                assert_eq!((error.field.as_str(), error.task_id.as_str()), ("requests[5].task_id", "../x"));
+            }
+            (7, Outcome::Error(error)) => {
+                assert_eq!((error.code, error.reason.as_str()), (Code::AlreadyExists.into(), "TASK_EXISTS"));
+            }
+            (9, Outcome::Task(task)) => assert_eq!(task.task_id.len(), 36),
+            (at, Outcome::Task(task)) => assert_eq!(task.task_id, format!("t{at}")),
+            (at, Outcome::Error(error)) => panic!("{at}: {error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listing_goes_on_with_its_token_and_only_with_its_filter() {
+    let (house, _leader) = House::lead().await;
+    for name in ["a", "b", "c"] {
+        house.submit(name).await;
+    }
+    let mut tasks = house.tasks().await;
+    let page = |token: &str| ListTasksRequest { page_size: 2, page_token: token.into(), ..ListTasksRequest::default() };
+    let first = tasks.list_tasks(page("")).await.unwrap().into_inner();
+    assert_eq!(first.tasks.len(), 2);
+    let second = tasks.list_tasks(page(&first.next_page_token)).await.unwrap().into_inner();
+    assert_eq!((second.tasks[0].task_id.as_str(), second.next_page_token.as_str()), ("c", ""));
+    let other = TaskFilter { kinds: vec!["echo".into()], ..TaskFilter::default() };
+    let mixed = ListTasksRequest { filter: Some(other), ..page(&first.next_page_token) };
+    assert_eq!(field(&tasks.list_tasks(mixed).await.unwrap_err()), "page_token");
+}
+
+#[tokio::test]
+async fn without_a_leader_a_submit_is_unavailable_and_says_when_to_try_again() {
+    let house = House::build().await;
+    let status = within(house.tasks().await.submit_task(echo(""))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    // It carries the id that it would have had: the submit can be repeated with it.
+    let id = status.get_details_error_info().unwrap().metadata["task_id"].clone();
+    let _leader = house.leader(1).await;
+    assert_eq!(house.submit(&id).await.task_id, id);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_their_code() {
+    let (house, _leader) = House::lead().await;
+    house.submit("a").await;
+    house.tasks().await.submit_task(echo("A")).await.unwrap_err();
+    let metrics = house.metrics().await;
+    for line in [
+        r#"herdsman_client_requests_total{rpc="SubmitTask",code="OK"} 1"#,
+        r#"herdsman_client_requests_total{rpc="SubmitTask",code="INVALID_ARGUMENT"} 1"#,
+        r#"herdsman_client_request_duration_seconds_count{rpc="SubmitTask"} 2"#,
+        "herdsman_client_link_up 1",
+        "herdsman_client_link_term 1",
+        "herdsman_client_watch_streams 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+}
