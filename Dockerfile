@@ -19,6 +19,7 @@ COPY services services
 RUN touch build.rs services/lib.rs services/main.rs && cargo build --locked --release
 
 FROM debian:bookworm-slim
+LABEL herdsman.stage=image
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin herdsman
 COPY --from=build /src/target/release/herdsman /usr/local/bin/herdsman
 USER 10001:10001

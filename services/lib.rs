@@ -1,4 +1,8 @@
 #![doc = include_str!("ARCHITECTURE.md")]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "the bans keep servers up; a test may block its own thread")
+)]
 
 pub mod domain;
 pub mod runtime;
