@@ -12,6 +12,11 @@ pub const MAX_LINK_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Most streams at the same time on one connection. A client has one connection for all that it watches, and may follow
 /// thousands of tasks by a stream each; more than this wait for an earlier one to end.
 pub(super) const MAX_CONCURRENT_STREAMS: u32 = 4_096;
+/// Bytes that a connection may send before they are read. h2 also closes a connection whose small frames (under 256
+/// bytes) wait unread, each counted as up to 256 bytes, as soon as they make half of this: with 1 MiB, hyper's default,
+/// that is 2,100 honest requests that came in one burst to a busy server. This is all of [`MAX_CONCURRENT_STREAMS`],
+/// twice.
+pub(super) const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Most streams that a client opened and reset before the server looked at them; then the connection is closed. Against
 /// rapid resets; a client that cancels a few hundred calls at once is honest.
 pub(super) const MAX_PENDING_RESETS: usize = 256;

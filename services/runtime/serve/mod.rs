@@ -105,6 +105,7 @@ fn server() -> Server {
         // For /metrics. hyper gives an HTTP/1 request 30 s for its head.
         .accept_http1(true)
         .max_concurrent_streams(limits::MAX_CONCURRENT_STREAMS)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .http2_max_pending_accept_reset_streams(Some(limits::MAX_PENDING_RESETS))
         .http2_max_local_error_reset_streams(Some(limits::MAX_LOCAL_ERROR_RESETS))
         .http2_max_header_list_size(limits::MAX_HEADER_LIST_BYTES)
