@@ -41,7 +41,7 @@ struct Issued {
 }
 
 struct Held {
-    issued: mpsc::UnboundedSender<Issued>,
+    issued: mpsc::Sender<Issued>,
     members: watch::Receiver<Members>,
     lost: CancellationToken,
     resigned: Arc<Mutex<bool>>,
@@ -63,7 +63,7 @@ impl Leadership for Held {
 
     fn commit(&mut self, changes: Vec<Change>) -> Committing {
         let (end, ended) = oneshot::channel();
-        let _ = self.issued.send(Issued { changes, end });
+        self.issued.try_send(Issued { changes, end }).unwrap();
         async { ended.await.unwrap_or(Err(Doubt("dropped".into()))) }.boxed()
     }
 
@@ -78,7 +78,7 @@ impl Leadership for Held {
 
 struct Leader {
     inputs: mpsc::Sender<Input>,
-    commits: mpsc::UnboundedReceiver<Issued>,
+    commits: mpsc::Receiver<Issued>,
     members: watch::Sender<Members>,
     resigned: Arc<Mutex<bool>>,
     shutdown: CancellationToken,
@@ -89,7 +89,7 @@ type Received<M> = mpsc::Receiver<Result<M, LinkRefusal>>;
 
 impl Leader {
     fn start() -> Self {
-        let (issued, commits) = mpsc::unbounded_channel();
+        let (issued, commits) = mpsc::channel(64);
         let (members, seen) = watch::channel(Members::new());
         let resigned = Arc::default();
         let lost = CancellationToken::new();

@@ -12,7 +12,7 @@ use tonic::{Status, transport::Channel};
 use super::{eventually, process::Role};
 
 /// Long enough for a failover on a machine that is busy with other tests.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 /// Short, so that a test that waits for an expiry is not slow.
 const SESSION_TIMEOUT: &str = "2s";
 
