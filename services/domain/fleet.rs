@@ -40,7 +40,7 @@ pub struct WorkerOffer {
 }
 
 impl WorkerOffer {
-    /// The attempts of a lost worker go back in one commit, which has to stay within a request to the store.
+    /// So many that one worker can be a large machine; so few that what a lost one held goes back in about one commit.
     pub const MAX_SLOTS: u32 = 1_000;
     /// Kinds times queues is what a freed slot looks through.
     pub const MAX_KINDS: usize = 64;

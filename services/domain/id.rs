@@ -118,6 +118,11 @@ impl fmt::Debug for Incarnation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Term(pub u64);
 
+impl Term {
+    /// The last whose revisions fit: 24 bits of 64, a leadership a second for half a year.
+    pub const HIGHEST: Self = Self((1 << (u64::BITS - Revision::COUNTER_BITS)) - 1);
+}
+
 impl fmt::Display for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

@@ -19,22 +19,22 @@ impl Driver {
     pub(super) fn take(&mut self, input: Input) {
         match input {
             Input::WorkerHello { hello, link } => self.worker_hello(hello, link),
-            Input::Report { worker, incarnation, report } => {
+            Input::Report { link, worker, incarnation, report } if self.is_linked(&worker, link) => {
                 self.step(Event::Report { worker, incarnation, report }, &Asker::Nobody);
             }
-            Input::Draining { worker, incarnation } => {
+            Input::Draining { link, worker, incarnation } if self.is_linked(&worker, link) => {
                 self.step(Event::Draining { worker, incarnation }, &Asker::Nobody);
             }
-            Input::WorkerGone { link, worker, incarnation, goodbye } => {
-                if self.unlink(&worker, link) {
-                    let event = if goodbye {
-                        Event::Goodbye { worker, incarnation }
-                    } else {
-                        Event::LinkLost { worker, incarnation }
-                    };
-                    self.step(event, &Asker::Nobody);
-                }
+            Input::WorkerGone { link, worker, incarnation, goodbye } if self.is_linked(&worker, link) => {
+                self.unlink(&worker);
+                let event = if goodbye {
+                    Event::Goodbye { worker, incarnation }
+                } else {
+                    Event::LinkLost { worker, incarnation }
+                };
+                self.step(event, &Asker::Nobody);
             }
+            Input::Report { .. } | Input::Draining { .. } | Input::WorkerGone { .. } => {}
             Input::ClientHello { link } => {
                 link.send(LeaderToClient::Welcome(self.scheduler.term()));
                 self.clients.add(link);
@@ -78,36 +78,30 @@ impl Driver {
             Call::Cancel { task_id } => self.step(Event::Cancel { task_id }, &asker),
             Call::Get { task_id } => {
                 let answer = self.scheduler.get(&task_id);
-                self.answer(&asker, answer);
+                self.reply(&asker, answer);
             }
             Call::List(query) => {
                 let answer = Answer::Page(self.scheduler.list(&query));
-                self.answer(&asker, answer);
+                self.reply(&asker, answer);
             }
             Call::Watch { task_ids } => {
                 let answer = self.watch(link, &task_ids);
-                self.answer(&asker, answer);
+                self.reply(&asker, answer);
             }
             Call::WatchFilter { filter_id, filter } => {
                 let fits = self.clients.watch_filter(link, filter_id, filter);
                 let page = Answer::Page(Page::default());
-                self.answer(&asker, if fits { page } else { Answer::Refused(Refusal::TooManyWatches) });
+                self.reply(&asker, if fits { page } else { Answer::Refused(Refusal::TooManyWatches) });
             }
             Call::Cluster => {
                 let answer = Answer::Cluster(self.cluster());
-                self.answer(&asker, answer);
+                self.reply(&asker, answer);
             }
             Call::Workers => {
                 let answer = Answer::Workers(self.scheduler.workers());
-                self.answer(&asker, answer);
+                self.reply(&asker, answer);
             }
         }
-    }
-
-    /// Answers what was only read: it is true if this leader still led after the question came.
-    fn answer(&mut self, asker: &Asker, answer: Answer) {
-        self.outbox.barrier();
-        self.reply(asker, answer);
     }
 
     fn watch(&mut self, link: LinkId, task_ids: &[TaskId]) -> Answer {

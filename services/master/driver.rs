@@ -16,12 +16,12 @@ use super::{
     interest::Clients,
     metrics::Metrics,
     outbox::Outbox,
-    reign::{About, Ended},
+    reign::{About, Ended, resign},
     watchdog::Pulse,
 };
 use crate::{
     domain::{
-        Answer, Order, Scheduler, TaskEvent, WorkerId,
+        Answer, Monotonic, Order, Scheduler, TaskEvent, WorkerId,
         scheduler::{Effect, Event},
     },
     store::{Leadership, Members},
@@ -81,6 +81,8 @@ pub(super) struct Driver {
     effects: Vec<Effect>,
     /// When the gauges were last set.
     observed: Instant,
+    /// Inputs that came before a worker's grace was found to be over, and are not taken yet.
+    before_losses: Option<usize>,
 }
 
 impl Driver {
@@ -106,13 +108,14 @@ impl Driver {
             inputs,
             effects,
             observed: Instant::now(),
+            before_losses: None,
         };
         driver.follow(&Asker::Nobody);
         driver
     }
 
     /// Drives until the leadership ends, by itself or because `shutdown` is cancelled.
-    pub async fn run(mut self, pulse: &Pulse, shutdown: &CancellationToken) -> Ended {
+    pub async fn run(mut self, pulse: Pulse, shutdown: &CancellationToken) -> Ended {
         let lost = self.leadership.lost();
         let mut members = self.leadership.members();
         members.mark_changed();
@@ -125,7 +128,11 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = lost.cancelled() => return Ended::Lost,
-                () = shutdown.cancelled() => return self.stop().await,
+                () = shutdown.cancelled() => {
+                    // What follows has limits of its own.
+                    drop(pulse);
+                    return self.stop().await;
+                }
                 committed = self.outbox.committed() => match committed {
                     Ok((outs, done)) => {
                         self.metrics.committed(done);
@@ -135,6 +142,7 @@ impl Driver {
                 },
                 Ok(()) = members.changed() => self.set_members(&mut members),
                 _ = self.inputs.recv_many(&mut inputs, MAX_INPUTS), if self.outbox.has_room() => {
+                    self.before_losses = self.before_losses.map(|left| left.saturating_sub(inputs.len()));
                     for input in inputs.drain(..) {
                         self.take(input);
                     }
@@ -155,7 +163,7 @@ impl Driver {
             }
             self.issue();
         }
-        self.leadership.resign().await;
+        resign(self.leadership).await;
         self.about.resigned.cancel();
         for link in self.workers.values() {
             link.send(LeaderToWorker::Goodbye);
@@ -174,13 +182,25 @@ impl Driver {
     /// Until when nothing is due; a loop that is never at rest looks at the time on each turn.
     fn rest(&self) -> Instant {
         let longest = self.observed + LONGEST_REST;
-        self.scheduler.next_deadline().map_or(longest, |at| longest.min(self.clock.instant(at)))
+        let loss = self.scheduler.next_loss().filter(|_| self.outbox.has_room());
+        let expiry = self.scheduler.next_expiry().filter(|_| self.outbox.is_idle());
+        let due = [loss, expiry].into_iter().flatten().min();
+        due.map_or(longest, |at| longest.min(self.clock.instant(at)))
     }
 
     fn keep_time(&mut self) {
         let now = Instant::now();
-        if self.scheduler.next_deadline().is_some_and(|at| at <= self.clock.monotonic(now)) {
-            self.step(Event::Tick, &Asker::Nobody);
+        let over = |at: Option<Monotonic>| at.is_some_and(|at| at <= self.clock.monotonic(now));
+        let (loss, expiry) = (over(self.scheduler.next_loss()), over(self.scheduler.next_expiry()));
+        if loss && self.outbox.has_room() {
+            // A hello that waits in the queue came in time.
+            if *self.before_losses.get_or_insert(self.inputs.len()) == 0 {
+                self.before_losses = None;
+                self.step(Event::Tick, &Asker::Nobody);
+            }
+        }
+        if expiry && self.outbox.is_idle() {
+            self.step(Event::Expire, &Asker::Nobody);
         }
         if now >= self.observed + LONGEST_REST {
             self.observed = now;
@@ -227,20 +247,22 @@ impl Driver {
         self.effects = effects;
     }
 
+    /// Answers, refusals included: the answer is true if this leader still led after the question came.
     pub(super) fn reply(&mut self, asker: &Asker, answer: Answer) {
+        self.outbox.barrier();
         if let Asker::Client { link, call_id, detail, span } = asker {
             let (link, call_id, detail, span) = (*link, *call_id, *detail, span.clone());
             self.outbox.out(Out::Reply { link, call_id, answer, detail, span });
         }
     }
 
-    /// A link has ended. False: the worker has another one since.
-    pub(super) fn unlink(&mut self, worker: &WorkerId, link: LinkId) -> bool {
-        let current = self.workers.get(worker).is_some_and(|current| current.id == link);
-        if current {
-            self.workers.remove(worker);
-        }
-        current
+    /// Whether this is the worker's link. What a superseded one still brings is in the hello of the one after it.
+    pub(super) fn is_linked(&self, worker: &WorkerId, link: LinkId) -> bool {
+        self.workers.get(worker).is_some_and(|current| current.id == link)
+    }
+
+    pub(super) fn unlink(&mut self, worker: &WorkerId) {
+        self.workers.remove(worker);
     }
 
     fn welcome(&mut self, worker: WorkerId, asker: &Asker) {
@@ -248,6 +270,7 @@ impl Driver {
         if let Some(old) = self.workers.insert(worker, link.clone()) {
             old.cut();
         }
+        self.outbox.barrier();
         self.outbox.out(Out::Welcome { link: link.clone() });
     }
 

@@ -16,8 +16,8 @@ pub(super) struct LinkId(pub u64);
 #[derive(Debug)]
 pub(super) enum Input {
     WorkerHello { hello: WorkerHello, link: Handle<LeaderToWorker> },
-    Report { worker: WorkerId, incarnation: Incarnation, report: Report },
-    Draining { worker: WorkerId, incarnation: Incarnation },
+    Report { link: LinkId, worker: WorkerId, incarnation: Incarnation, report: Report },
+    Draining { link: LinkId, worker: WorkerId, incarnation: Incarnation },
     WorkerGone { link: LinkId, worker: WorkerId, incarnation: Incarnation, goodbye: bool },
     ClientHello { link: Handle<LeaderToClient> },
     Call { link: LinkId, call_id: u64, call: Call, arrival: Instant },

@@ -42,11 +42,13 @@ pub(super) struct Done {
 pub(super) struct Outbox<Out> {
     waiting: VecDeque<Item<Out>>,
     in_flight: VecDeque<Commit<Out>>,
+    /// What leaves with the commits in flight.
+    bound: usize,
 }
 
 impl<Out> Outbox<Out> {
     pub fn new() -> Self {
-        Self { waiting: VecDeque::new(), in_flight: VecDeque::new() }
+        Self { waiting: VecDeque::new(), in_flight: VecDeque::new(), bound: 0 }
     }
 
     pub fn change(&mut self, change: Change) {
@@ -63,7 +65,12 @@ impl<Out> Outbox<Out> {
     }
 
     pub fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_WAITING
+        self.waiting.len() + self.bound < MAX_WAITING
+    }
+
+    /// Hardly anything is on its way: there is time for what nobody waits for.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.len() <= 1
     }
 
     pub fn is_empty(&self) -> bool {
@@ -79,12 +86,17 @@ impl<Out> Outbox<Out> {
         let mut free = Vec::new();
         while !self.waiting.is_empty() && self.in_flight.len() < MAX_IN_FLIGHT {
             let (changes, barrier, outs) = self.take();
+            let bound = outs.len();
             if changes.is_empty() && !barrier {
                 match self.in_flight.back_mut() {
-                    Some(last) => last.outs.extend(outs),
+                    Some(last) => {
+                        self.bound += bound;
+                        last.outs.extend(outs);
+                    }
                     None => free.extend(outs),
                 }
             } else {
+                self.bound += bound;
                 let count = changes.len();
                 let committing = commit(changes);
                 self.in_flight.push_back(Commit { committing, outs, changes: count, issue: Instant::now() });
@@ -129,6 +141,7 @@ impl<Out> Outbox<Out> {
         let Some(oldest) = self.in_flight.front_mut() else { return std::future::pending().await };
         (&mut oldest.committing).await?;
         let Some(oldest) = self.in_flight.pop_front() else { return std::future::pending().await };
+        self.bound -= oldest.outs.len();
         Ok((oldest.outs, Done { changes: oldest.changes, issue: oldest.issue }))
     }
 }

@@ -24,13 +24,18 @@ use super::{
     watchdog::Pulse,
 };
 use crate::{
-    domain::{Scheduler, Term, Wall, scheduler::Limits},
+    domain::{
+        Scheduler, Term, Wall,
+        scheduler::{Effect, Limits},
+    },
     runtime::serve::HealthReporter,
     store::{Candidate, Doubt, Leadership, StoreError},
 };
 
 /// Most inputs that wait for the driver, over all links; then the links wait, and with them whoever sends.
 const MAX_INPUTS: usize = 8_192;
+/// Longest wait for a handover.
+const RESIGN_LIMIT: Duration = Duration::from_secs(1);
 /// The watchdog's limit, however short the sessions are: a busy machine may take a second for nothing.
 const LEAST_WATCHDOG: Duration = Duration::from_secs(2);
 
@@ -41,6 +46,7 @@ pub(super) enum Ended {
     Lost,
     Doubt(Doubt),
     Load(StoreError),
+    Recovery(String),
 }
 
 impl fmt::Display for Ended {
@@ -49,6 +55,7 @@ impl fmt::Display for Ended {
             Self::Resigned => f.write_str("handed over"),
             Self::Lost => f.write_str("the leadership was lost"),
             Self::Doubt(doubt) => write!(f, "{doubt}"),
+            Self::Recovery(error) => write!(f, "the tasks could not be recovered: {error}"),
             Self::Load(error) => write!(f, "the tasks could not be loaded: {error}"),
         }
     }
@@ -136,21 +143,24 @@ impl Reign {
         health: &HealthReporter,
         shutdown: &CancellationToken,
     ) -> Ended {
-        let start = Instant::now();
         standing.send_replace(Standing::Loading);
-        let loaded = match leadership.load().await {
-            Ok(loaded) => loaded,
-            Err(error) => {
+        let clock = Clock::start();
+        let recovered = tokio::select! {
+            recovered = recover(&mut *leadership, self.limits.clone(), clock) => recovered,
+            () = shutdown.cancelled() => Err(Ended::Resigned),
+        };
+        let (scheduler, effects) = match recovered {
+            Ok(recovered) => recovered,
+            Err(ended) => {
                 standing.send_replace(Standing::Standby);
-                return Ended::Load(error);
+                if matches!(ended, Ended::Resigned) {
+                    resign(leadership).await;
+                }
+                return ended;
             }
         };
-        let (term, tasks, corrupt) = (leadership.term(), loaded.tasks.len(), loaded.corrupt.len());
-        let clock = Clock::start();
+        let term = scheduler.term();
         let watchdog = (self.limits.takeover_grace / 2).max(LEAST_WATCHDOG);
-        let (scheduler, effects) = Scheduler::recover(self.limits, term, clock.now(), loaded);
-        tracing::info!(%term, tasks, corrupt, took = ?start.elapsed(), "loaded");
-
         let (inputs, receiver) = mpsc::channel(MAX_INPUTS);
         let about = About {
             address: self.address,
@@ -172,10 +182,35 @@ impl Reign {
         standing.send_replace(Standing::Leading(handle));
         service::set_leading(health, true).await;
         let pulse = Pulse::start(watchdog);
-        let ended = driver.run(&pulse, shutdown).await;
+        let ended = driver.run(pulse, shutdown).await;
         standing.send_replace(Standing::Standby);
         service::set_leading(health, false).await;
         self.metrics.follows();
         ended
     }
+}
+
+/// Reads what is durable and makes a scheduler of it, on a thread of its own: a million tasks take a while.
+async fn recover(
+    leadership: &mut dyn Leadership,
+    limits: Limits,
+    clock: Clock,
+) -> Result<(Scheduler, Vec<Effect>), Ended> {
+    let start = Instant::now();
+    let term = leadership.term();
+    let loaded = leadership.load().await.map_err(Ended::Load)?;
+    let (tasks, corrupt) = (loaded.tasks.len(), loaded.corrupt.len());
+    let recovering = tokio::task::spawn_blocking(move || {
+        let (mut scheduler, effects) = Scheduler::recover(limits, term, clock.now(), loaded);
+        scheduler.grant_grace(clock.now());
+        (scheduler, effects)
+    });
+    let recovered = recovering.await.map_err(|error| Ended::Recovery(error.to_string()))?;
+    tracing::info!(%term, tasks, corrupt, took = ?start.elapsed(), "loaded");
+    Ok(recovered)
+}
+
+/// Hands over; if it takes longer than this, the end of the session does it.
+pub(super) async fn resign(leadership: Box<dyn Leadership>) {
+    let _ = tokio::time::timeout(RESIGN_LIMIT, leadership.resign()).await;
 }

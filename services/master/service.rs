@@ -32,8 +32,9 @@ use crate::{
 const EDGE_MESSAGES: usize = 64;
 /// How long a link waits for a leader that is loading: less than the dialler waits for its welcome.
 const LOAD_PATIENCE: Duration = Duration::from_secs(2);
-/// Most links at the same time: some thousand workers and some client services.
-const MAX_LINKS: usize = 10_000;
+/// Most links at the same time: some thousand workers and some client services. Each has a connection of its own, of
+/// which the port takes 4,096.
+const MAX_LINKS: usize = 4_000;
 
 /// Says in the health service whether this process leads.
 pub(super) async fn set_leading(health: &HealthReporter, leading: bool) {

@@ -14,6 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 
 use crate::{
     domain::Term,
@@ -24,7 +25,8 @@ use crate::{
     store::{Candidate, Leader, Store},
     wire::{
         LeaderToStandby, StandbyToLeader,
-        proto::internal::v1::{LinkStandbyRequest, link_service_client::LinkServiceClient},
+        proto::internal::v1::{LinkStandbyRequest, LinkStandbyResponse, link_service_client::LinkServiceClient},
+        reason_of,
     },
 };
 
@@ -108,8 +110,7 @@ async fn watch(leader: &Leader, candidate: &Candidate) -> Option<(End, Known)> {
     to.send(hello.into()).await.ok()?;
     let linking = async { LinkServiceClient::new(channel).link_standby(ReceiverStream::new(from)).await };
     let responses = timeout(LINK_IDLE_LIMIT, linking).await.ok()?.ok()?.into_inner();
-    let messages = responses.map(|message| message.ok().and_then(|message| LeaderToStandby::try_from(message).ok()));
-    let mut messages = std::pin::pin!(messages);
+    let mut messages = std::pin::pin!(responses.map(heard));
     let known = welcome(&mut messages, leader.term).await?;
     tracing::info!(leader = leader.address, term = %leader.term, "standing by");
     let end = tokio::select! {
@@ -119,24 +120,34 @@ async fn watch(leader: &Leader, candidate: &Candidate) -> Option<(End, Known)> {
     Some((end, known))
 }
 
-async fn welcome(
-    messages: &mut (impl Stream<Item = Option<LeaderToStandby>> + Unpin),
-    expected: Term,
-) -> Option<Known> {
+/// A message; or how the link ended, where the stream says so.
+type Heard = Result<LeaderToStandby, End>;
+
+/// A leader that gives a reason for the end of a link, or talks nonsense, is alive.
+fn heard(message: Result<LinkStandbyResponse, Status>) -> Heard {
+    match message {
+        Ok(message) => LeaderToStandby::try_from(message).map_err(|_| End::Other),
+        Err(status) if reason_of(&status).is_some() => Err(End::Other),
+        Err(_) => Err(End::Broken),
+    }
+}
+
+async fn welcome(messages: &mut (impl Stream<Item = Heard> + Unpin), expected: Term) -> Option<Known> {
     match timeout(LINK_IDLE_LIMIT, messages.next()).await.ok()?? {
-        Some(LeaderToStandby::Welcome { term, immune_for, immunity }) if term == expected => {
+        Ok(LeaderToStandby::Welcome { term, immune_for, immunity }) if term == expected => {
             Some(Known { immune_until: Instant::now() + immune_for, immunity })
         }
         _ => None,
     }
 }
 
-async fn listen(mut messages: impl Stream<Item = Option<LeaderToStandby>> + Unpin) -> End {
+async fn listen(mut messages: impl Stream<Item = Heard> + Unpin) -> End {
     loop {
         match timeout(LINK_IDLE_LIMIT, messages.next()).await {
-            Ok(Some(Some(LeaderToStandby::Goodbye))) | Err(_) => return End::Other,
-            Ok(Some(Some(_))) => {}
-            Ok(Some(None) | None) => return End::Broken,
+            Ok(Some(Ok(LeaderToStandby::Goodbye))) | Err(_) => return End::Other,
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(end))) => return end,
+            Ok(None) => return End::Broken,
         }
     }
 }
@@ -183,6 +194,16 @@ mod tests {
             seen.push(immunity.as_secs());
         }
         assert_eq!(seen, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
+    }
+
+    #[tokio::test]
+    async fn only_a_link_that_broke_is_evidence_of_death() {
+        let refused: Status = crate::wire::LinkRefusal::Silent.into();
+        for (message, end) in [(Err(refused), End::Other), (Err(Status::unknown("reset")), End::Broken)] {
+            assert_eq!(listen(futures::stream::iter([heard(message)])).await, end);
+        }
+        assert_eq!(listen(futures::stream::iter([Ok(LeaderToStandby::Goodbye)])).await, End::Other);
+        assert_eq!(listen(futures::stream::iter([Ok(LeaderToStandby::Heartbeat)])).await, End::Broken, "end of file");
     }
 
     #[tokio::test]

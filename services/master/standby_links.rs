@@ -42,6 +42,8 @@ pub(super) async fn run(
     // Dropping the sender ends the link, after what is in it was sent.
     let farewell = async move {
         tokio::select! {
+            // The end of the leadership follows on it.
+            biased;
             () = leading.resigned.cancelled() => { let _ = to.try_send(Ok(LeaderToStandby::Goodbye)); }
             // A leadership that is lost ends its links without a word.
             () = leading.inputs.closed() => {}

@@ -25,8 +25,9 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, AttemptId, Call, Change, Incarnation, Loaded, Member, Order, Refusal, Report, Scheduler, TaskId,
-        TaskSpec, TaskState, Term, Wall, WorkerHello, WorkerOffer, scheduler::Limits,
+        Answer, Assignment, AttemptId, Call, Change, Fence, Incarnation, Loaded, LoadedTask, Member, Order, Outcome,
+        Refusal, Report, Revision, Scheduler, Status, Submission, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello,
+        WorkerOffer, scheduler::Limits,
     },
     store::{Committing, Doubt, Leadership, Members, StoreError},
     wire::{LeaderToClient, LeaderToWorker, LinkRefusal},
@@ -89,14 +90,22 @@ type Received<M> = mpsc::Receiver<Result<M, LinkRefusal>>;
 
 impl Leader {
     fn start() -> Self {
+        Self::over(Limits::default(), Loaded::default(), Vec::new())
+    }
+
+    /// A leader that took this over, and whose queue has these inputs when it begins to drive.
+    fn over(limits: Limits, loaded: Loaded, queued: Vec<Input>) -> Self {
         let (issued, commits) = mpsc::channel(64);
         let (members, seen) = watch::channel(Members::new());
         let resigned = Arc::default();
         let lost = CancellationToken::new();
         let held = Held { issued, members: seen, lost, resigned: Arc::clone(&resigned) };
         let clock = Clock::start();
-        let (scheduler, effects) = Scheduler::recover(Limits::default(), Term(7), clock.now(), Loaded::default());
+        let (scheduler, effects) = Scheduler::recover(limits, Term(7), clock.now(), loaded);
         let (inputs, receiver) = mpsc::channel(64);
+        for input in queued {
+            inputs.try_send(input).unwrap();
+        }
         let about = About {
             address: "127.0.0.1:1".into(),
             lead_time: Wall(0),
@@ -107,7 +116,7 @@ impl Leader {
         let driver = Driver::new(scheduler, effects, clock, Box::new(held), receiver, about, metrics);
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
-        let driving = tokio::spawn(async move { driver.run(&Pulse::start(LIMIT), &stop).await });
+        let driving = tokio::spawn(async move { driver.run(Pulse::start(LIMIT), &stop).await });
         Self { inputs, commits, members, resigned, shutdown, driving }
     }
 
@@ -133,6 +142,14 @@ impl Leader {
         });
         let hello = WorkerHello { offer, running: Vec::new(), reports: Vec::new(), draining: false, term: Term(0) };
         self.put(Input::WorkerHello { hello, link }).await;
+        from
+    }
+
+    /// A worker's link whose welcome was committed.
+    async fn welcomed(&mut self, link: u64, incarnation: u8) -> Received<LeaderToWorker> {
+        let mut from = self.hello(link, incarnation).await;
+        self.commit().await;
+        assert_eq!(receive(&mut from).await, LeaderToWorker::Welcome(Term(7)));
         from
     }
 
@@ -179,6 +196,11 @@ fn offer(incarnation: u8) -> WorkerOffer {
 
 fn id(text: &str) -> TaskId {
     text.parse().unwrap()
+}
+
+fn submission(text: &str) -> Submission {
+    let spec = Arc::new(TaskSpec::new("work".parse().unwrap(), b"x"));
+    Submission { task_id: id(text), spec, create_time: Wall(1), revision: Revision(1), traceparent: None }
 }
 
 fn submit(text: &str) -> Call {
@@ -230,8 +252,7 @@ async fn a_query_waits_for_a_commit_that_was_issued_after_it() {
 async fn an_attempt_is_sent_only_after_its_assignment_is_durable() {
     let mut leader = Leader::start();
     let mut client = leader.client(1).await;
-    let mut worker = leader.hello(2, 1).await;
-    assert_eq!(receive(&mut worker).await, LeaderToWorker::Welcome(Term(7)));
+    let mut worker = leader.welcomed(2, 1).await;
     leader.call(1, 1, submit("a")).await;
     let commit = leader.issued().await;
     assert!(matches!(commit.changes[..], [Change::Submitted(_), Change::Assigned(_)]), "{:?}", commit.changes);
@@ -245,8 +266,7 @@ async fn an_attempt_is_sent_only_after_its_assignment_is_durable() {
 async fn a_result_is_acknowledged_and_pushed_only_after_its_commit() {
     let mut leader = Leader::start();
     let mut client = leader.client(1).await;
-    let mut worker = leader.hello(2, 1).await;
-    receive(&mut worker).await;
+    let mut worker = leader.welcomed(2, 1).await;
     leader.call(1, 1, submit("a")).await;
     leader.commit().await;
     reply(&mut client, 1).await;
@@ -258,7 +278,7 @@ async fn a_result_is_acknowledged_and_pushed_only_after_its_commit() {
     let attempt = AttemptId { task_id: id("a"), attempt: 1 };
     let report = Report::Succeeded { attempt: attempt.clone(), start_time: Wall(1), result: Arc::from(&b"r"[..]) };
     let incarnation = Incarnation([1; 16]);
-    leader.put(Input::Report { worker: "w".parse().unwrap(), incarnation, report }).await;
+    leader.put(Input::Report { link: LinkId(2), worker: "w".parse().unwrap(), incarnation, report }).await;
     let finished = leader.issued().await;
     assert!(worker.try_recv().is_err() && client.try_recv().is_err());
     finished.end.send(Ok(())).unwrap();
@@ -285,8 +305,7 @@ async fn a_commit_in_doubt_ends_the_reign_and_nothing_after_it_is_answered() {
 async fn a_second_incarnation_is_refused_and_the_first_goes_on() {
     let mut leader = Leader::start();
     let mut client = leader.client(1).await;
-    let mut first = leader.hello(2, 1).await;
-    receive(&mut first).await;
+    let mut first = leader.welcomed(2, 1).await;
     let mut second = leader.hello(3, 2).await;
     let refused = timeout(LIMIT, second.recv()).await.unwrap().unwrap();
     assert_eq!(refused, Err(LinkRefusal::IncarnationConflict("w".parse().unwrap())));
@@ -294,6 +313,64 @@ async fn a_second_incarnation_is_refused_and_the_first_goes_on() {
     leader.commit().await;
     reply(&mut client, 1).await;
     assert!(matches!(receive(&mut first).await, LeaderToWorker::Order(Order::Assign { .. })));
+}
+
+#[tokio::test]
+async fn a_hello_that_waits_in_the_queue_came_in_time() {
+    let limits = Limits { takeover_grace: Duration::ZERO, ..Limits::default() };
+    let assignment = Assignment {
+        task_id: id("a"),
+        worker: "w".parse().unwrap(),
+        attempt: 1,
+        incarnation: Incarnation([1; 16]),
+        fence: Fence(2),
+    };
+    let loaded = Loaded {
+        tasks: vec![LoadedTask { submission: submission("a"), status: None }],
+        assignments: vec![assignment],
+        workers: vec!["w".parse().unwrap()],
+        ..Loaded::default()
+    };
+    let (to, mut worker) = mpsc::channel(64);
+    let hello = WorkerHello { offer: offer(1), running: vec![], reports: vec![], draining: false, term: Term(0) };
+    let link = Handle::new(LinkId(1), to, CancellationToken::new());
+    let mut leader = Leader::over(limits, loaded, vec![Input::WorkerHello { hello, link }]);
+    assert!(leader.commit().await.is_empty(), "nothing is given back; the welcome is fenced");
+    assert_eq!(receive(&mut worker).await, LeaderToWorker::Welcome(Term(7)));
+    let LeaderToWorker::Order(Order::Assign { attempt, .. }) = receive(&mut worker).await else { panic!() };
+    assert_eq!(attempt.attempt, 1, "the same attempt is sent again");
+}
+
+#[tokio::test]
+async fn retention_never_holds_up_what_people_wait_for() {
+    let ended = |at: u32| LoadedTask {
+        submission: submission(&format!("t{at}")),
+        status: Some(Status {
+            attempt: 0,
+            revision: Revision(2),
+            worker_deaths: 0,
+            worker: None,
+            fence: Fence(0),
+            outcome: Some(Outcome::Cancelled),
+            start_time: None,
+            end_time: Some(Wall(1)),
+        }),
+    };
+    let loaded = Loaded { tasks: (0..20_000).map(ended).collect(), ..Loaded::default() };
+    let mut leader = Leader::over(Limits::default(), loaded, Vec::new());
+    let mut client = leader.client(1).await;
+    let removals = leader.issued().await;
+    leader.call(1, 1, submit("a")).await;
+    removals.end.send(Ok(())).unwrap();
+    let mut commits = 1;
+    loop {
+        commits += 1;
+        if leader.commit().await.iter().any(|change| matches!(change, Change::Submitted(_))) {
+            break;
+        }
+    }
+    assert!(commits <= 5, "the submit waited for {commits} commits of removals");
+    assert!(matches!(reply(&mut client, 1).await, Answer::Task(_)));
 }
 
 #[tokio::test]

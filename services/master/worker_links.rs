@@ -40,8 +40,10 @@ pub(super) async fn run(
     let sort = |message| match message {
         WorkerToLeader::Hello(_) | WorkerToLeader::Heartbeat => Message::Heartbeat,
         WorkerToLeader::Goodbye => Message::Goodbye,
-        WorkerToLeader::Report(report) => Message::Input(Input::Report { worker: worker.clone(), incarnation, report }),
-        WorkerToLeader::Draining => Message::Input(Input::Draining { worker: worker.clone(), incarnation }),
+        WorkerToLeader::Report(report) => {
+            Message::Input(Input::Report { link: id, worker: worker.clone(), incarnation, report })
+        }
+        WorkerToLeader::Draining => Message::Input(Input::Draining { link: id, worker: worker.clone(), incarnation }),
     };
     let end = link::run(incoming, outgoing, orders, || LeaderToWorker::Heartbeat, cut, &inputs, sort).await;
     tracing::info!(%worker, %incarnation, link = id.0, ?end, "a worker's link ended");

@@ -190,7 +190,14 @@ impl Fleet {
         worker.holds.into_iter().filter_map(current).collect()
     }
 
-    pub fn next_deadline(&self) -> Option<Monotonic> {
+    /// Gives every worker without a link this long.
+    pub fn grant_grace(&mut self, lost_at: Monotonic) {
+        for (_, id) in std::mem::take(&mut self.lost_at) {
+            self.change(&id, |worker| worker.lost_at = Some(lost_at));
+        }
+    }
+
+    pub fn next_loss(&self) -> Option<Monotonic> {
         self.lost_at.first().map(|(at, _)| *at)
     }
 

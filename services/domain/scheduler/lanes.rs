@@ -36,9 +36,15 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    pub fn push(&mut self, task: &Task, submitted: Revision) {
+    /// A task waits that nobody can take yet.
+    pub fn restore(&mut self, task: &Task, submitted: Revision) {
         let lane = self.lanes.entry(task.spec.kind.clone()).or_default().entry(task.spec.queue()).or_default();
         lane.side(is_suspect(task)).insert(Turn::of(task, submitted), task.id.clone());
+    }
+
+    /// A task waits that somebody may be able to take at once.
+    pub fn push(&mut self, task: &Task, submitted: Revision) {
+        self.restore(task, submitted);
         self.fresh.insert(Turn::of(task, submitted), task.id.clone());
     }
 
@@ -62,9 +68,9 @@ impl Lanes {
 
     /// The task whose turn it is at a worker that serves these kinds and queues.
     pub fn next_for(&self, kinds: &BTreeSet<Kind>, queues: &BTreeSet<QueueName>, suspects: bool) -> Option<&TaskId> {
-        let waiting = kinds.iter().filter_map(|kind| self.lanes.get(kind)).flatten();
-        let served = waiting.filter(|(queue, _)| queues.contains(*queue));
-        served.filter_map(|(_, lane)| lane.first(suspects)).min_by_key(|(turn, _)| *turn).map(|(_, id)| id)
+        let waiting = kinds.iter().filter_map(|kind| self.lanes.get(kind));
+        let served = waiting.flat_map(|lanes| queues.iter().filter_map(|queue| lanes.get(queue)));
+        served.filter_map(|lane| lane.first(suspects)).min_by_key(|(turn, _)| *turn).map(|(_, id)| id)
     }
 }
 

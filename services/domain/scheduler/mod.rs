@@ -7,7 +7,8 @@
 //!   send, then answer.
 //! * If a change may not have become durable, the scheduler is dropped and another is recovered from the store: memory
 //!   is a cache.
-//! * [`Scheduler::next_deadline`] says when the next [`Event::Tick`] is due.
+//! * [`Scheduler::next_loss`] says when the next [`Event::Tick`] is due, [`Scheduler::next_expiry`] the next
+//!   [`Event::Expire`].
 
 mod attempts;
 mod calls;
@@ -107,8 +108,11 @@ pub enum Event {
     },
     /// The members of the store, all of them.
     Members(Vec<Member>),
-    /// Time has passed.
+    /// Time has passed: whoever is overdue is lost. To be stepped only when everything is taken that workers had sent by
+    /// the deadline.
     Tick,
+    /// Retention may be over for some. Nobody waits for it: to be stepped when there is nothing better to do.
+    Expire,
 }
 
 /// Something that must follow.
@@ -190,19 +194,33 @@ impl Scheduler {
             Event::Goodbye { worker, incarnation } => self.goodbye(now, &worker, incarnation, effects),
             Event::Members(members) => self.fleet.set_members(members),
             Event::Tick => self.tick(now, effects),
+            Event::Expire => self.expire(now, effects),
         }
         self.place(effects);
     }
 
-    /// When time alone makes something happen: the next [`Event::Tick`] is due then.
-    pub fn next_deadline(&self) -> Option<Monotonic> {
-        [self.fleet.next_deadline(), self.retention.next_deadline(&self.limits)].into_iter().flatten().min()
+    /// When the next worker is lost, unless it says hello before.
+    pub fn next_loss(&self) -> Option<Monotonic> {
+        self.fleet.next_loss()
+    }
+
+    /// When the next finished task may go.
+    pub fn next_expiry(&self) -> Option<Monotonic> {
+        self.retention.next_expiry(&self.limits)
+    }
+
+    /// Counts the takeover grace from now: recovering takes its time, too.
+    pub fn grant_grace(&mut self, now: Now) {
+        self.fleet.grant_grace(now.monotonic.after(self.limits.takeover_grace));
     }
 
     fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for worker in self.fleet.overdue(now.monotonic) {
             self.lose(now, &worker, effects);
         }
+    }
+
+    fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for task_id in self.retention.due(now.monotonic, &self.limits) {
             self.table.remove(&task_id);
             effects.push(Effect::Change(Change::Removed { task_id }));

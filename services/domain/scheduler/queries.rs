@@ -8,7 +8,7 @@ const MAX_PAGE_BYTES: usize = 1024 * 1024;
 /// What a task costs in a page beside its labels and its failure: ids, names, times.
 const TASK_BYTES: usize = 512;
 /// Most tasks that one page looks at: a filter that hardly anything matches never holds up what people wait for.
-const MAX_LOOKS: usize = 10_000;
+const MAX_LOOKS: usize = 2_000;
 
 /// The tasks and the workers in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

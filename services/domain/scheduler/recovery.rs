@@ -54,7 +54,7 @@ impl Scheduler {
             let end = end_on_clock(task.end_time.unwrap_or_default(), now.wall, now.monotonic, retention);
             self.retention.keep(task.id.clone(), task.state, end);
         } else {
-            self.lanes.push(&task, submitted);
+            self.lanes.restore(&task, submitted);
         }
         self.table.insert(Entry { task, submitted });
     }

@@ -8,8 +8,8 @@ use crate::domain::{Monotonic, TaskId, TaskState, Wall};
 /// Nothing goes sooner than this after its end, however many there are: a retried submit or a late watch finds it.
 pub(super) const MIN_RETENTION: Duration = Duration::from_mins(1);
 
-/// Most removals of one tick: retention never holds up what people wait for.
-const MAX_REMOVALS: usize = 500;
+/// Most removals of one step, of each kind: half a commit.
+const MAX_REMOVALS: usize = 250;
 
 #[derive(Debug, Default)]
 pub(super) struct Retention {
@@ -31,7 +31,7 @@ impl Retention {
         due
     }
 
-    pub fn next_deadline(&self, limits: &Limits) -> Option<Monotonic> {
+    pub fn next_expiry(&self, limits: &Limits) -> Option<Monotonic> {
         let finished = self.finished.next(limits.retain_finished, limits.retain_finished_count);
         let failed = self.failed.next(limits.retain_failed, limits.retain_failed_count);
         [finished, failed].into_iter().flatten().min()

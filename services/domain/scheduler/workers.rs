@@ -74,7 +74,8 @@ impl Scheduler {
 
     pub(super) fn goodbye(&mut self, now: Now, worker: &WorkerId, incarnation: Incarnation, effects: &mut Vec<Effect>) {
         if self.fleet.is(worker, incarnation) {
-            self.forget(now, worker, Return::GivenBack, effects);
+            // A worker says goodbye only when it holds nothing: what it still has, it never received.
+            self.forget(now, worker, Return::Unbegun, effects);
         }
     }
 

@@ -131,6 +131,9 @@ impl Committer {
             Ok::<_, Error>(timeout(limit, multi.commit()))
         };
         for with_master in [true, false] {
+            if client.state() != SessionState::SyncConnected {
+                break;
+            }
             if let Ok(answer) = removed(with_master)
                 && let Ok(Ok(())) = answer.await
             {

@@ -113,6 +113,9 @@ async fn stand(
     let lock = client.lock(prefix, &data, Acls::anyone_all()).await.map_err(lost("standing in line"))?.into_owned();
     let term = paths::term(lock.lock_path())
         .ok_or_else(|| StoreError::Broken(format!("{} has no number that could be a term", lock.lock_path())))?;
+    if term > Term::HIGHEST {
+        return Err(StoreError::Broken(format!("{term} is past the last term that revisions have room for")));
+    }
     master.term = term.0;
     let version = take_over(client, limit, &lock, term, &json(&master)).await?;
     info!(%term, address = candidate.address, session = %client.session_id(), "leads");

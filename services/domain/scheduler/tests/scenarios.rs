@@ -310,6 +310,17 @@ fn a_worker_that_leaves_gives_back_without_blame() {
 }
 
 #[test]
+fn a_goodbye_says_that_what_was_assigned_was_never_begun() {
+    let mut world = World::new();
+    world.start("w", 1);
+    let mut once = spec("work");
+    once.at_most_once = true;
+    world.submit_spec("a", once);
+    world.step(Event::Goodbye { worker: worker("w"), incarnation: life(1) });
+    assert_eq!((world.state("a"), world.get("a").worker_deaths), (TaskState::Pending, 0));
+}
+
+#[test]
 fn the_finished_go_when_their_time_is_over_and_the_failed_stay_longer() {
     let mut world = World::new();
     world.start("w", 1);

@@ -250,8 +250,11 @@ impl World {
         let millis = u64::try_from(duration.as_millis()).unwrap();
         self.now.monotonic.0 += millis;
         self.now.wall.0 += millis;
-        while self.scheduler.next_deadline().is_some_and(|at| at <= self.now.monotonic) {
+        while self.scheduler.next_loss().is_some_and(|at| at <= self.now.monotonic) {
             self.step(Event::Tick);
+        }
+        while self.scheduler.next_expiry().is_some_and(|at| at <= self.now.monotonic) {
+            self.step(Event::Expire);
         }
     }
 
