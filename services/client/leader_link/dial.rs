@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::PollSender;
 
 use crate::{
-    runtime::dial::dial,
+    runtime::{dial::dial, serve::MAX_LINK_MESSAGE_BYTES},
     wire::{
         ClientToLeader, LeaderToClient,
         proto::internal::v1::{LinkClientRequest, link_service_client::LinkServiceClient},
@@ -19,8 +19,6 @@ use crate::{
 /// Messages between the link's code and the HTTP/2 stream: enough to fill a few frames, few enough that a link that
 /// does not move is felt at once.
 const OUTGOING_MESSAGES: usize = 128;
-/// Largest message of a leader, in bytes: an answer of 32 watched tasks with 64 KiB each, twice.
-const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Why a link cannot be had, or ended; for the log.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,7 +43,7 @@ pub struct GrpcDial;
 impl Dial for GrpcDial {
     async fn dial(&self, address: &str) -> Result<(Outgoing, Incoming), LinkError> {
         let channel = dial(address).await.map_err(|error| LinkError(error.to_string()))?;
-        let mut leader = LinkServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut leader = LinkServiceClient::new(channel).max_decoding_message_size(MAX_LINK_MESSAGE_BYTES);
         let (sender, receiver) = mpsc::channel::<LinkClientRequest>(OUTGOING_MESSAGES);
         let outgoing = PollSender::new(sender)
             .sink_map_err(|_| LinkError("the connection is gone".into()))

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +17,7 @@ use super::{
     calls::Calls,
     link::{Link, LinkEnd},
 };
-use crate::{
-    domain::Term,
-    runtime::heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
-    store::Leader,
-};
+use crate::{domain::Term, runtime::heartbeat::HEARTBEAT, store::Leader};
 
 /// The first wait after a failed attempt; the attempt before it was made at once.
 const FIRST_DELAY: Duration = Duration::from_millis(25);
@@ -96,39 +92,31 @@ impl Driver {
     }
 
     /// The leader as the store has it, once it has one that is not older than one seen before. None: the store is gone.
-    async fn known_leader(&mut self) -> Option<Leader> {
+    async fn known_leader(&self) -> Option<Leader> {
         let highest = self.highest_term();
         let current = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.term >= highest);
-        self.leader.wait_for(current).await.ok().and_then(|leader| leader.clone())
+        self.leader.clone().wait_for(current).await.ok().and_then(|leader| leader.clone())
     }
 
     /// Resolves when the store has another leader than this one; none is not another.
-    async fn other_leader(&mut self, than: &Leader) {
+    async fn other_leader(&self, than: &Leader) {
         let highest = self.highest_term();
         let other =
             |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader != than && leader.term >= highest);
-        if self.leader.wait_for(other).await.is_err() {
+        if self.leader.clone().wait_for(other).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     async fn link(&mut self, leader: &Leader, shutdown: &CancellationToken) -> LinkEnd {
         let opened = tokio::select! {
-            opened = timeout(LINK_IDLE_LIMIT, self.dialler.dial(&leader.address)) => opened,
-            () = shutdown.cancelled() => return LinkEnd::Stopped,
+            opened = Link::open(&*self.dialler, &leader.address, self.highest_term(), &self.calls) => opened,
+            // A leader that hangs still accepts: what tells is that another one leads.
+            () = self.other_leader(leader) => Err(LinkEnd::Superseded),
+            () = shutdown.cancelled() => Err(LinkEnd::Stopped),
         };
-        let (outgoing, incoming) = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return LinkEnd::Lost(error),
-            Err(_) => return LinkEnd::Silent,
-        };
-        let mut link = Link { outgoing, incoming, calls: &self.calls };
-        let welcome = tokio::select! {
-            welcome = link.greet(self.state.borrow().term) => welcome,
-            () = shutdown.cancelled() => return LinkEnd::Stopped,
-        };
-        let term = match welcome {
-            Ok(term) => term,
+        let (link, term) = match opened {
+            Ok(opened) => opened,
             Err(end) => return end,
         };
         self.links += 1;
@@ -154,7 +142,51 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
+    use futures::{SinkExt, StreamExt, poll};
+
     use super::*;
+    use crate::client::leader_link::{Incoming, LinkError, Outgoing};
+
+    /// A leader that hangs: it may still be dialled, but it never says a word.
+    struct Hangs {
+        accepts: bool,
+    }
+
+    #[async_trait::async_trait]
+    impl Dial for Hangs {
+        async fn dial(&self, _: &str) -> Result<(Outgoing, Incoming), LinkError> {
+            if !self.accepts {
+                std::future::pending::<()>().await;
+            }
+            let outgoing = futures::sink::drain().sink_map_err(|never| match never {});
+            Ok((Box::pin(outgoing), futures::stream::pending().boxed()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_hangs_is_left_as_soon_as_another_one_is_known() {
+        for accepts in [false, true] {
+            let hung = Leader { address: "here:1".into(), term: Term(1) };
+            let known = watch::Sender::new(Some(hung.clone()));
+            let mut driver = Driver {
+                dialler: Arc::new(Hangs { accepts }),
+                leader: known.subscribe(),
+                requests: mpsc::channel(1).1,
+                notices: mpsc::channel(1).0,
+                state: watch::Sender::new(LinkState { up: false, term: Term(1), since: Instant::now() }),
+                calls: Mutex::default(),
+                links: 0,
+            };
+            let shutdown = CancellationToken::new();
+            let mut attempt = std::pin::pin!(driver.link(&hung, &shutdown));
+            assert!(poll!(&mut attempt).is_pending());
+            known.send_replace(None);
+            assert!(poll!(&mut attempt).is_pending());
+            known.send_replace(Some(Leader { address: "there:1".into(), term: Term(2) }));
+            // Polled once: no time passes.
+            assert!(matches!(poll!(&mut attempt), std::task::Poll::Ready(LinkEnd::Superseded)), "accepts: {accepts}");
+        }
+    }
 
     #[test]
     fn the_first_attempt_is_at_once_and_no_wait_is_longer_than_the_longest() {

@@ -1,4 +1,4 @@
-//! One link's life, over a sink and a stream of messages: greet, then carry calls one way and answers the other.
+//! One link's life, over a sink and a stream of messages: dial and greet, then carry calls one way and answers the other.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    HubRequest, Incoming, LinkError, Notice, Outgoing, Request,
+    Dial, HubRequest, Incoming, LinkError, Notice, Outgoing, Request,
     calls::{Asker, Calls},
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(super) enum LinkEnd {
     Silent,
     #[error("it leads term {found}, {highest} was seen")]
     OldTerm { found: Term, highest: Term },
-    #[error("there is a leader of a higher term")]
+    #[error("another leader is known")]
     Superseded,
     #[error("the leader did not keep to the protocol: {0}")]
     Protocol(&'static str),
@@ -44,14 +44,28 @@ pub(super) enum LinkEnd {
 }
 
 pub(super) struct Link<'a> {
-    pub(super) outgoing: Outgoing,
-    pub(super) incoming: Incoming,
-    pub(super) calls: &'a Mutex<Calls>,
+    outgoing: Outgoing,
+    incoming: Incoming,
+    calls: &'a Mutex<Calls>,
 }
 
-impl Link<'_> {
-    /// Says hello and hears the welcome; its term.
-    pub(super) async fn greet(&mut self, highest: Term) -> Result<Term, LinkEnd> {
+impl<'a> Link<'a> {
+    /// Dials, says hello and hears the welcome; the link and its term. Each of the two waits may take
+    /// [`LINK_IDLE_LIMIT`].
+    pub(super) async fn open(
+        dialler: &dyn Dial,
+        address: &str,
+        highest: Term,
+        calls: &'a Mutex<Calls>,
+    ) -> Result<(Self, Term), LinkEnd> {
+        let dialled = timeout(LINK_IDLE_LIMIT, dialler.dial(address)).await;
+        let (outgoing, incoming) = dialled.map_err(|_| LinkEnd::Silent)??;
+        let mut link = Self { outgoing, incoming, calls };
+        let term = link.greet(highest).await?;
+        Ok((link, term))
+    }
+
+    async fn greet(&mut self, highest: Term) -> Result<Term, LinkEnd> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.outgoing.send(ClientToLeader::Hello { version, term: highest }).await?;
         match next(&mut self.incoming).await? {
@@ -62,8 +76,9 @@ impl Link<'_> {
         }
     }
 
-    /// Carries calls and answers until the link ends, or with a goodbye when `stop` resolves. Asks again first what
-    /// earlier links left unanswered.
+    /// Carries calls and answers until the link ends, or `stop` resolves. Asks again first what earlier links left
+    /// unanswered. Goodbye is said only when this client service stops: a leader that another one has replaced may hang,
+    /// and the next one is not to wait for it.
     pub(super) async fn carry(
         self,
         number: u64,
@@ -78,7 +93,7 @@ impl Link<'_> {
             Err(end) = speak(&mut outgoing, calls, number, requests) => end,
             end = stop => end,
         };
-        if matches!(end, LinkEnd::Stopped | LinkEnd::Superseded) {
+        if matches!(end, LinkEnd::Stopped) {
             // Whoever does not hear it in time sees the link end without.
             let _ = timeout(GOODBYE_LIMIT, goodbye(outgoing, incoming)).await;
         }

@@ -155,6 +155,29 @@ async fn a_leader_of_a_lower_term_is_heard_no_further() {
 }
 
 #[tokio::test]
+async fn a_leader_that_another_one_has_replaced_is_left_without_a_word() {
+    let mut ends = Ends::start();
+    let mut first = ends.welcome(1).await;
+    assert_eq!(ends.notice().await, Notice::Up { link: 1 });
+    ends.leader.send_replace(Some(Leader { address: "there:1".into(), term: Term(2) }));
+    while let Some(message) = timeout(LIMIT, first.heard.recv()).await.unwrap() {
+        assert_eq!(message, ClientToLeader::Heartbeat);
+    }
+    assert_eq!(ends.notice().await, Notice::Down);
+    let _second = ends.welcome(2).await;
+    assert_eq!(ends.notice().await, Notice::Up { link: 2 });
+}
+
+#[tokio::test]
+async fn a_client_service_that_stops_says_goodbye() {
+    let mut ends = Ends::start();
+    let mut peer = ends.welcome(1).await;
+    assert_eq!(ends.notice().await, Notice::Up { link: 1 });
+    drop(ends);
+    assert_eq!(peer.hear().await, ClientToLeader::Goodbye);
+}
+
+#[tokio::test]
 async fn a_silent_leader_is_given_up() {
     let mut ends = Ends::start();
     let mut silent = ends.welcome(1).await;
