@@ -176,6 +176,8 @@ pub struct FakeLeader {
     /// Hellos that it has heard.
     pub hellos: watch::Receiver<u32>,
     pub goodbyes: watch::Receiver<u32>,
+    /// Links that have ended, with a goodbye or without.
+    pub ends: watch::Receiver<u32>,
     death: CancellationToken,
 }
 
@@ -192,11 +194,12 @@ impl FakeLeader {
         let (deaf, death, term) = (Arc::new(AtomicBool::new(false)), CancellationToken::new(), Term(term));
         let (hello, hellos) = watch::channel(0);
         let (goodbye, goodbyes) = watch::channel(0);
+        let (end, ends) = watch::channel(0);
         {
             let mut world = world.lock().unwrap();
             world.revision = world.revision.max(Revision::start_of(term));
         }
-        let links = Links { world, term, deaf: deaf.clone(), death: death.clone(), hello, goodbye };
+        let links = Links { world, term, deaf: deaf.clone(), death: death.clone(), hello, goodbye, end };
         let serving = tonic::transport::Server::builder().add_service(LinkServiceServer::new(links));
         let until = death.clone();
         tokio::spawn(async move {
@@ -205,7 +208,7 @@ impl FakeLeader {
                 () = until.cancelled() => {}
             }
         });
-        Self { address, term, deaf, hellos, goodbyes, death }
+        Self { address, term, deaf, hellos, goodbyes, ends, death }
     }
 
     pub fn leader(&self) -> Leader {
@@ -220,6 +223,7 @@ struct Links {
     death: CancellationToken,
     hello: watch::Sender<u32>,
     goodbye: watch::Sender<u32>,
+    end: watch::Sender<u32>,
 }
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -253,7 +257,7 @@ impl LinkService for Links {
         link.send(LeaderToClient::Welcome(self.term)).unwrap();
         self.world.lock().unwrap().links.push(link.clone());
         let (world, term, deaf, goodbye) = (self.world.clone(), self.term, self.deaf.clone(), self.goodbye.clone());
-        let hello = self.hello.clone();
+        let (hello, end) = (self.hello.clone(), self.end.clone());
         let mut requests = request.into_inner();
         let hear = async move {
             while let Some(Ok(request)) = requests.next().await {
@@ -280,6 +284,7 @@ impl LinkService for Links {
                 () = say(said, outgoing) => {}
                 () = death.cancelled() => {}
             }
+            end.send_modify(|ends| *ends += 1);
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
     }

@@ -103,6 +103,6 @@ async fn a_leader_of_a_higher_term_is_followed_at_once_though_the_old_one_still_
     old.deaf.store(true, Ordering::SeqCst);
     let _new = house.leader(2).await;
     within(house.submit("b")).await;
-    let mut goodbyes = old.goodbyes.clone();
-    within(goodbyes.wait_for(|&goodbyes| goodbyes == 1)).await.unwrap();
+    let mut ends = old.ends.clone();
+    within(ends.wait_for(|&ends| ends == 1)).await.unwrap();
 }

@@ -58,8 +58,8 @@ impl<'a> Link<'a> {
         highest: Term,
         calls: &'a Mutex<Calls>,
     ) -> Result<(Self, Term), LinkEnd> {
-        let dialled = timeout(LINK_IDLE_LIMIT, dialler.dial(address)).await;
-        let (outgoing, incoming) = dialled.map_err(|_| LinkEnd::Silent)??;
+        let directions = timeout(LINK_IDLE_LIMIT, dialler.dial(address)).await;
+        let (outgoing, incoming) = directions.map_err(|_| LinkEnd::Silent)??;
         let mut link = Self { outgoing, incoming, calls };
         let term = link.greet(highest).await?;
         Ok((link, term))
