@@ -1,7 +1,7 @@
 //! Which tasks are watched on the link, for which streams, and which of them have to be asked about. However many
 //! streams follow a task, the leader knows of one interest in it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::registry::StreamId;
 use crate::domain::TaskId;
@@ -19,15 +19,19 @@ struct Interest {
     streams: BTreeSet<StreamId>,
     /// Those of them that wait for their first state from the next question.
     joining: BTreeSet<StreamId>,
-    queued: bool,
+    /// Its place in the queue, if it has to be asked about.
+    place: Option<u64>,
+    /// It was asked about on this link, so that the leader may watch it.
+    asked: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Interests {
     tasks: HashMap<TaskId, Interest>,
-    /// To be asked about.
-    queue: VecDeque<TaskId>,
-    /// Not watched any more, and the leader does not know.
+    last_place: u64,
+    /// To be asked about, by their places: never more than are watched.
+    queue: BTreeMap<u64, TaskId>,
+    /// Not watched any more, and the leader does not know: never more than it was asked about.
     unwatched: Vec<TaskId>,
 }
 
@@ -41,8 +45,10 @@ impl Interests {
         let interest = self.tasks.entry(task_id.clone()).or_default();
         interest.streams.extend(&streams);
         interest.joining.extend(&streams);
-        if !std::mem::replace(&mut interest.queued, true) {
-            self.queue.push_back(task_id);
+        if interest.place.is_none() {
+            self.last_place += 1;
+            interest.place = Some(self.last_place);
+            self.queue.insert(self.last_place, task_id);
         }
     }
 
@@ -66,19 +72,29 @@ impl Interests {
         }
     }
 
-    /// Lets a task go; who followed it.
-    pub(super) fn remove(&mut self, task_id: &TaskId) -> BTreeSet<StreamId> {
-        self.unwatched.push(task_id.clone());
-        self.tasks.remove(task_id).unwrap_or_default().streams
+    /// The leader answered that a task cannot be watched: it is let go for those that followed it already, and these are
+    /// they. Who waits for a later answer stays, be that one's question still to be asked or, as these, on its way.
+    pub(super) fn fail(&mut self, task_id: &TaskId, waiting: &BTreeSet<StreamId>) -> BTreeSet<StreamId> {
+        let Some(interest) = self.tasks.get_mut(task_id) else { return BTreeSet::new() };
+        let stays = |id: &StreamId| interest.joining.contains(id) || waiting.contains(id);
+        let (stay, failed) = std::mem::take(&mut interest.streams).into_iter().partition(stays);
+        interest.streams = stay;
+        self.forget_if_unwatched(task_id);
+        failed
+    }
+
+    /// The link is gone, and with it what its leader knew.
+    pub(super) fn lost(&mut self) {
+        self.unwatched.clear();
+        self.tasks.values_mut().for_each(|interest| interest.asked = false);
     }
 
     /// A new link, whose leader knows of no interest.
     pub(super) fn ask_about_all(&mut self) {
-        self.unwatched.clear();
-        for (task_id, interest) in &mut self.tasks {
-            if !std::mem::replace(&mut interest.queued, true) {
-                self.queue.push_back(task_id.clone());
-            }
+        for (task_id, interest) in self.tasks.iter_mut().filter(|(_, interest)| interest.place.is_none()) {
+            self.last_place += 1;
+            interest.place = Some(self.last_place);
+            self.queue.insert(self.last_place, task_id.clone());
         }
     }
 
@@ -86,10 +102,10 @@ impl Interests {
     pub(super) fn next_question(&mut self) -> Asked {
         let mut asked = Asked::new();
         while asked.len() < TASKS_A_QUESTION {
-            let Some(task_id) = self.queue.pop_front() else { break };
-            // One that was let go meanwhile, or let go and queued again, is passed over.
-            if let Some(interest) = self.tasks.get_mut(&task_id).filter(|interest| interest.queued) {
-                interest.queued = false;
+            let Some((_, task_id)) = self.queue.pop_first() else { break };
+            if let Some(interest) = self.tasks.get_mut(&task_id) {
+                interest.place = None;
+                interest.asked = true;
                 let joining = std::mem::take(&mut interest.joining);
                 asked.push((task_id, joining));
             }
@@ -103,13 +119,25 @@ impl Interests {
     }
 
     fn forget_if_unwatched(&mut self, task_id: &TaskId) {
-        if self.tasks.get(task_id).is_some_and(|interest| interest.streams.is_empty()) {
-            self.remove(task_id);
+        if self.tasks.get(task_id).is_some_and(|interest| interest.streams.is_empty())
+            && let Some(Interest { place, asked, .. }) = self.tasks.remove(task_id)
+        {
+            if let Some(place) = place {
+                self.queue.remove(&place);
+            }
+            if asked {
+                self.unwatched.push(task_id.clone());
+            }
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.tasks.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn backlog(&self) -> usize {
+        self.queue.len() + self.unwatched.len()
     }
 }

@@ -5,6 +5,7 @@
 
 mod interests;
 mod mailbox;
+mod questions;
 mod registry;
 mod slot;
 mod watch;

@@ -12,17 +12,14 @@ use std::{
 use super::{
     interests::{Asked, Interests, TASKS_A_QUESTION},
     mailbox::{End, Mailbox},
+    questions::{Question, Questions},
     slot::Slot,
 };
 use crate::{
     client::leader_link::HubRequest,
-    domain::{Answer, Call, ListQuery, Page, Refusal, Revision, Task, TaskEvent, TaskFilter, TaskId},
+    domain::{Answer, ListQuery, Page, Refusal, Revision, Task, TaskEvent, TaskFilter, TaskId},
     wire::CallError,
 };
-
-/// Questions about tasks that wait for their answers: enough to keep the link busy when everything is asked anew, few
-/// enough that their answers take 64 MiB at the very most.
-const QUESTIONS: usize = 32;
 
 pub(super) type StreamId = u64;
 
@@ -53,14 +50,6 @@ enum Plan {
     },
 }
 
-/// A question on its way.
-#[derive(Debug)]
-enum Question {
-    Tasks(Asked),
-    Register(StreamId),
-    Page(StreamId),
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     link: Option<u64>,
@@ -68,11 +57,7 @@ pub(super) struct Registry {
     streams: HashMap<StreamId, Watcher>,
     filters: BTreeSet<StreamId>,
     interests: Interests,
-    last_token: u64,
-    questions: HashMap<u64, Question>,
-    task_questions: usize,
-    /// What concerns filters, in order; questions about tasks are made when there is room for them.
-    out: VecDeque<HubRequest>,
+    questions: Questions,
 }
 
 impl Registry {
@@ -105,8 +90,9 @@ impl Registry {
             }
             Plan::Filter { .. } => {
                 self.filters.remove(&id);
-                // After its registration, which may not have left yet.
-                self.out.push_back(HubRequest::Unwatch { task_ids: Vec::new(), filter_ids: vec![id] });
+                if self.link.is_some() {
+                    self.questions.unregister(id);
+                }
             }
         }
     }
@@ -134,15 +120,11 @@ impl Registry {
     /// The link is gone, and the answers with it.
     pub(super) fn down(&mut self) {
         let had_link = self.link.take().is_some();
-        self.out.clear();
-        self.task_questions = 0;
-        for (_, question) in self.questions.drain() {
-            let Question::Tasks(asked) = question else { continue };
-            for (task_id, joiners) in asked {
-                // Those that left are not asked for again.
-                let joiners = joiners.into_iter().filter(|id| self.streams.contains_key(id));
-                self.interests.join(task_id, joiners);
-            }
+        self.interests.lost();
+        for (task_id, joiners) in self.questions.lost().into_iter().flatten() {
+            // Those that left are not asked for again.
+            let joiners = joiners.into_iter().filter(|id| self.streams.contains_key(id));
+            self.interests.join(task_id, joiners);
         }
         for id in self.filters.iter().filter(|_| had_link) {
             let Some(Watcher { slot, plan: Plan::Filter { filter, query } }) = self.streams.get_mut(id) else {
@@ -186,11 +168,8 @@ impl Registry {
     }
 
     pub(super) fn answer(&mut self, token: u64, answer: Answer) {
-        match self.questions.remove(&token) {
-            Some(Question::Tasks(asked)) => {
-                self.task_questions -= 1;
-                self.tasks_answered(asked, answer);
-            }
+        match self.questions.answered(token) {
+            Some(Question::Tasks(asked)) => self.tasks_answered(asked, answer),
             Some(Question::Register(id)) => {
                 if let Answer::Refused(refusal) = answer {
                     self.fail(id, &refusal.into(), None);
@@ -209,44 +188,25 @@ impl Registry {
         if !task_ids.is_empty() {
             return Some((link, HubRequest::Unwatch { task_ids, filter_ids: Vec::new() }));
         }
-        if let Some(request) = self.out.pop_front() {
+        if let Some(request) = self.questions.next_out() {
             return Some((link, request));
         }
-        self.ask_tasks().map(|request| (link, request))
-    }
-
-    fn ask_tasks(&mut self) -> Option<HubRequest> {
-        if self.task_questions == QUESTIONS {
+        if !self.questions.has_room() {
             return None;
         }
         let asked = self.interests.next_question();
-        if asked.is_empty() {
-            return None;
-        }
-        let task_ids = asked.iter().map(|(task_id, _)| task_id.clone()).collect();
-        self.task_questions += 1;
-        Some(self.question(Question::Tasks(asked), Call::Watch { task_ids }))
-    }
-
-    fn question(&mut self, question: Question, call: Call) -> HubRequest {
-        self.last_token += 1;
-        self.questions.insert(self.last_token, question);
-        HubRequest::Ask { token: self.last_token, call }
+        (!asked.is_empty()).then(|| (link, self.questions.tasks(asked)))
     }
 
     fn register(&mut self, id: StreamId) {
         if let (Some(_), Some(Watcher { plan: Plan::Filter { filter, .. }, .. })) = (self.link, self.streams.get(&id)) {
-            let call = Call::WatchFilter { filter_id: id, filter: filter.clone() };
-            let request = self.question(Question::Register(id), call);
-            self.out.push_back(request);
+            self.questions.register(id, filter.clone());
         }
     }
 
     fn ask_page(&mut self, id: StreamId) {
         if let (Some(_), Some(Watcher { plan: Plan::Filter { query, .. }, .. })) = (self.link, self.streams.get(&id)) {
-            let call = Call::List(query.clone());
-            let request = self.question(Question::Page(id), call);
-            self.out.push_back(request);
+            self.questions.page(id, query.clone());
         }
     }
 
@@ -272,7 +232,8 @@ impl Registry {
     }
 
     fn fail_task(&mut self, task_id: &TaskId, joiners: &BTreeSet<StreamId>, error: &CallError) {
-        let others = self.interests.remove(task_id);
+        // The answer is older than what those that joined since have asked: the task may be there by now.
+        let others = self.interests.fail(task_id, &self.questions.waiting_for(task_id));
         for id in others.union(joiners) {
             self.fail(*id, error, Some(task_id));
         }
@@ -332,6 +293,12 @@ impl Registry {
     #[cfg(test)]
     pub(super) fn watched_tasks(&self) -> usize {
         self.interests.len()
+    }
+
+    /// What is kept for the leader to hear, or to answer.
+    #[cfg(test)]
+    pub(super) fn backlog(&self) -> usize {
+        self.interests.backlog() + self.questions.len()
     }
 }
 

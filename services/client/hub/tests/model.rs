@@ -287,7 +287,7 @@ fn play(steps: &[Step]) -> Result<(), TestCaseError> {
         registry.leave(reader.stream);
     }
     ask(&mut registry, &mut leader);
-    prop_assert_eq!(registry.watched_tasks(), 0);
+    prop_assert_eq!((registry.watched_tasks(), registry.backlog()), (0, 0));
     prop_assert!(leader.watched.is_empty() && leader.filters.is_empty());
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     client::leader_link::HubRequest,
     domain::{
-        Answer, Call, Page, Refusal, Revision, Task, TaskEvent, TaskId,
+        Answer, Call, Page, Refusal, Revision, Task, TaskEvent, TaskFilter, TaskId,
         TaskState::{self, Pending, Succeeded},
     },
     wire::CallError,
@@ -21,6 +21,27 @@ fn join(registry: &mut Registry, names: &[&str]) -> (StreamId, Arc<Slot>) {
     let ids: std::collections::BTreeSet<TaskId> = names.iter().map(|name| id(name)).collect();
     let slot = Arc::new(Slot::new(Mailbox::of_ids(&ids, Revision(0))));
     (registry.join(Target::Ids(ids), Revision(0), &slot), slot)
+}
+
+fn join_all(registry: &mut Registry) -> (StreamId, Arc<Slot>) {
+    let slot = Arc::new(Slot::new(Mailbox::of_filter(Revision(0))));
+    (registry.join(Target::Filter(TaskFilter::default()), Revision(0), &slot), slot)
+}
+
+/// A watch that is closed as soon as it is open, on a task of its own.
+fn come_and_go(registry: &mut Registry, at: usize) {
+    let (by_id, _slot) = join(registry, &[&format!("t{at}"), "same"]);
+    let (by_filter, _slot) = join_all(registry);
+    registry.leave(by_id);
+    registry.leave(by_filter);
+}
+
+fn missing(name: &str) -> Answer {
+    Answer::Page(Page { missing: vec![id(name)], ..Page::default() })
+}
+
+fn not_found(name: &str) -> Next {
+    Next::End(End::Failed { error: CallError::Refused(Refusal::TaskNotFound), task_id: Some(id(name)) })
 }
 
 fn asked(registry: &mut Registry) -> Vec<(u64, Vec<String>)> {
@@ -81,9 +102,87 @@ fn an_unknown_task_ends_its_streams_and_no_other() {
     let questions = asked(&mut registry);
     let answer = Page { tasks: vec![(*task("a", 1, Pending)).clone()], missing: vec![id("b")], ..Page::default() };
     registry.answer(questions[0].0, Answer::Page(answer));
-    let not_found = CallError::Refused(Refusal::TaskNotFound);
-    assert_eq!(both.next().0, Next::End(End::Failed { error: not_found, task_id: Some(id("b")) }));
+    assert_eq!(both.next().0, not_found("b"));
     assert!(matches!(only_a.next().0, Next::Update(_)));
+}
+
+#[test]
+fn a_task_that_is_submitted_while_an_earlier_question_is_answered_is_found_by_later_watches() {
+    let mut registry = Registry::default();
+    registry.up(1);
+    let (_, early) = join(&mut registry, &["a"]);
+    let first = asked(&mut registry);
+    let (_, on_its_way) = join(&mut registry, &["a"]);
+    let second = asked(&mut registry);
+    let (_, not_asked_for) = join(&mut registry, &["a"]);
+    registry.answer(first[0].0, missing("a"));
+    assert_eq!(early.next().0, not_found("a"));
+    // The next request is the question, not one that lets the task go.
+    let Some((_, HubRequest::Ask { token: third, call: Call::Watch { task_ids } })) = registry.requests() else {
+        panic!("the third stream is not asked for")
+    };
+    assert_eq!(task_ids, [id("a")]);
+    for (token, revision, slot) in [(second[0].0, 1, &on_its_way), (third, 2, &not_asked_for)] {
+        registry.answer(token, page(&[&task("a", revision, Pending)]));
+        assert!(matches!(slot.next().0, Next::Update(update) if update.task.revision == Revision(revision)));
+    }
+    registry.event(event(&task("a", 3, Succeeded), Pending));
+    for slot in [&on_its_way, &not_asked_for] {
+        while let Next::Update(_) = slot.next().0 {}
+        assert_eq!(slot.next().0, Next::End(End::Complete));
+    }
+    assert_eq!(registry.watched_tasks(), 0);
+}
+
+#[test]
+fn a_task_that_is_not_there_any_more_ends_the_watches_that_followed_it() {
+    let mut registry = Registry::default();
+    registry.up(1);
+    let (_, follows) = join(&mut registry, &["a"]);
+    let first = asked(&mut registry);
+    registry.answer(first[0].0, page(&[&task("a", 1, Pending)]));
+    assert!(matches!(follows.next().0, Next::Update(_)));
+    registry.up(2);
+    let again = asked(&mut registry);
+    registry.answer(again[0].0, missing("a"));
+    assert_eq!(follows.next().0, not_found("a"));
+    assert_eq!(registry.watched_tasks(), 0);
+}
+
+#[test]
+fn watches_that_come_and_go_without_a_leader_leave_nothing_behind() {
+    let mut registry = Registry::default();
+    (0..100).for_each(|at| come_and_go(&mut registry, at));
+    assert_eq!(registry.backlog(), 0);
+    registry.up(1);
+    let (stays, _slot) = join(&mut registry, &["same"]);
+    asked(&mut registry);
+    registry.down();
+    (0..100).for_each(|at| come_and_go(&mut registry, at));
+    registry.leave(stays);
+    assert_eq!(registry.backlog(), 0);
+}
+
+#[test]
+fn watches_that_come_and_go_while_the_link_does_not_move_leave_nothing_behind() {
+    let mut registry = Registry::default();
+    registry.up(1);
+    (0..100).for_each(|at| come_and_go(&mut registry, at));
+    assert_eq!(registry.backlog(), 0);
+    assert_eq!(registry.requests(), None);
+}
+
+#[test]
+fn a_filter_that_the_leader_has_heard_of_is_let_go_there() {
+    let mut registry = Registry::default();
+    registry.up(1);
+    let (stream, _slot) = join_all(&mut registry);
+    // Its registration leaves, its first page does not.
+    assert!(matches!(registry.requests(), Some((1, HubRequest::Ask { call: Call::WatchFilter { .. }, .. }))));
+    registry.leave(stream);
+    let unwatch = HubRequest::Unwatch { task_ids: vec![], filter_ids: vec![stream] };
+    assert_eq!(registry.requests(), Some((1, unwatch)));
+    assert_eq!(registry.backlog(), 0);
 }
 
 #[test]
