@@ -270,3 +270,62 @@ async fn a_newer_incarnation_takes_the_membership_over() {
 fn persistent() -> zookeeper_client::CreateOptions<'static> {
     zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all())
 }
+
+#[tokio::test]
+async fn a_leader_whose_announcement_was_tampered_with_leads_again() {
+    let options = fresh_options();
+    let store = connect(&options).await;
+    let client = witness(&options).await;
+    for tamper in ["delete", "overwrite"] {
+        let leader = store.campaign(&candidate(1)).await.unwrap();
+        let (term, lost) = (leader.term(), leader.lost());
+        if tamper == "delete" {
+            client.delete("/master", None).await.unwrap();
+        } else {
+            let other = format!("{{\"host\":\"127.0.0.1\",\"port\":1,\"term\":{}}}", term.0 + 99_999);
+            client.set_data("/master", other.as_bytes(), None).await.unwrap();
+        }
+        soon(tamper, lost.cancelled()).await;
+        drop(leader);
+        let next = soon("somebody leads again", store.campaign(&candidate(1))).await.unwrap();
+        let (data, _) = client.get_data("/master").await.unwrap();
+        let announced: serde_json::Value = serde_json::from_slice(&data).unwrap();
+        assert_eq!(announced["term"], next.term().0, "{tamper}");
+        next.resign().await;
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_child_below_the_announcement_stops_no_leader() {
+    let options = fresh_options();
+    let store = connect(&options).await;
+    store.campaign(&candidate(1)).await.unwrap().resign().await;
+    let client = witness(&options).await;
+    let foreign = zookeeper_client::CreateMode::Persistent.with_acls(zookeeper_client::Acls::anyone_all());
+    client.create("/master", b"junk", &foreign).await.unwrap();
+    client.create("/master/x", b"", &foreign).await.unwrap();
+    soon("somebody leads", store.campaign(&candidate(1))).await.unwrap().resign().await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_waited_does_not_lead_a_tree_of_another_format() {
+    let options = fresh_options();
+    let store = connect(&options).await;
+    let leader = store.campaign(&candidate(1)).await.unwrap();
+    let client = witness(&options).await;
+    let waiting = campaign(&store, &candidate(2));
+    line_of(&client, 2).await;
+    client.set_data("/", b"2", None).await.unwrap();
+    leader.resign().await;
+    let refused = soon("the candidacy ends", waiting).await.unwrap();
+    assert!(matches!(refused, Err(StoreError::Format { .. })), "{:?}", refused.err());
+}
+
+#[tokio::test]
+async fn a_worker_whose_membership_was_overwritten_is_told_so() {
+    let options = fresh_options();
+    let store = connect(&options).await;
+    let registration = store.register(&offer("w", 1)).await.unwrap();
+    witness(&options).await.set_data("/workers/w", b"{junk", None).await.unwrap();
+    soon("it registers again", registration.lost().cancelled()).await;
+}

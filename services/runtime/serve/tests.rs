@@ -89,3 +89,12 @@ async fn nobody_there_is_an_error_with_its_cause() {
         assert!(dial(bad).await.is_err(), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn a_body_that_never_comes_holds_no_connection() {
+    let running = start().await;
+    let request = "POST /herdsman.v1.TaskService/SubmitTask HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    // It returns only when the server has closed the connection.
+    let answer = tokio::time::timeout(Duration::from_secs(10), http(running.address, request)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 505"), "{answer}");
+}

@@ -158,6 +158,7 @@ async fn take_over(
                 paths::ELECTION
             )));
         }
+        let format = layout::known_format(client, limit).await?;
         let known = within(limit, client.check_stat(paths::MASTER)).await.map_err(lost("reading who led"))?;
         let expect = Version::new(stat.version).map_or(Expect::Present, Expect::Version);
         let next = Version::new(stat.version.wrapping_add(1));
@@ -165,6 +166,7 @@ async fn take_over(
         let mut multi = Multi::new(client);
         let added = (|| {
             multi.check(lock.lock_path().to_owned(), Expect::Present)?;
+            multi.check(paths::ROOT.to_owned(), format)?;
             multi.set(paths::TASKS.to_owned(), term.to_string().as_bytes(), expect)?;
             if known.is_some() {
                 multi.delete(paths::MASTER.to_owned(), Expect::Present)?;
@@ -180,10 +182,25 @@ async fn take_over(
             (Ok(()), None) => {}
             (Err(MultiError::Refused { path, error: Error::NoNode | Error::NodeExists }), _)
                 if path == paths::MASTER => {}
+            // Read again; if the format is another one, that ends it.
+            (Err(MultiError::Refused { path, error: Error::BadVersion }), _) if path == paths::ROOT => {}
+            (Err(MultiError::Refused { path, error: Error::NotEmpty }), _) if path == paths::MASTER => {
+                remove_foreign_children(client, limit, paths::MASTER).await?;
+            }
             (Err(error), _) => return Err(StoreError::Lost(format!("taking over: {error}"))),
         }
     }
     Err(StoreError::Lost(format!("{} changed at every attempt to take over", paths::MASTER)))
+}
+
+/// Nothing of Herdsman's lies below this node, and what does keeps it from being deleted.
+async fn remove_foreign_children(client: &Client, limit: Duration, parent: &str) -> Result<(), StoreError> {
+    for name in within(limit, client.list_children(parent)).await.map_err(lost("looking below a node"))? {
+        let path = paths::child(parent, &name);
+        warn!(%path, "removes what somebody else put in the way of every leader");
+        within(limit, client.delete(&path, None)).await.map_err(lost("removing what is in the way"))?;
+    }
+    Ok(())
 }
 
 /// The highest term that has led; kept where every commit writes anyway.

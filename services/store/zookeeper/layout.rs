@@ -49,6 +49,14 @@ pub async fn ensure(client: &Client, limit: Duration) -> Result<(), StoreError> 
     Err(StoreError::Lost(format!("the tree at {} changed while it was created", client.path())))
 }
 
+/// The version of the root under which the format is one that this program knows; whoever takes over checks that it still
+/// is, for a candidate may have waited for days.
+pub async fn known_format(client: &Client, limit: Duration) -> Result<Expect, StoreError> {
+    let (data, stat) = within(limit, client.get_data(paths::ROOT)).await.map_err(lost("reading the tree's format"))?;
+    check_format(&data)?;
+    Ok(Version::new(stat.version).map_or(Expect::Present, Expect::Version))
+}
+
 fn check_format(data: &[u8]) -> Result<(), StoreError> {
     let found = String::from_utf8_lossy(data);
     if found.trim() == FORMAT.to_string() {

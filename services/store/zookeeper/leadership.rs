@@ -15,7 +15,7 @@ use super::{
     load::load,
     membership,
     multi::Version,
-    vigil,
+    paths, vigil,
 };
 use crate::{
     domain::{Change, Loaded, Term},
@@ -48,7 +48,10 @@ impl ZooKeeperLeadership {
         let limit = client.session_timeout();
         let lost = CancellationToken::new();
         let members = membership::follow(client.clone(), lost.clone()).await?;
-        tokio::spawn(vigil::keep_vigil(client.clone(), lock.lock_path().to_owned(), lost.clone()));
+        // A leader whose announcement is gone, or names another, is found by nobody new: it leads again under another term.
+        for path in [lock.lock_path(), paths::MASTER] {
+            tokio::spawn(vigil::keep_vigil(client.clone(), path.to_owned(), lost.clone()));
+        }
         let (orders, inbox) = mpsc::channel(QUEUED_COMMITS);
         let committer = Committer::new(lock, candidacy, term, version, lost.clone());
         tokio::spawn(committer.run(inbox));

@@ -11,13 +11,13 @@ use zookeeper_client::{Client, Error, EventType, SessionState};
 /// How often within a session timeout the watcher looks at its own clock, to find that the process stood still.
 const TICKS: u32 = 10;
 
-/// Cancels `lost` when the session is not connected, when its node at `path` is gone, or when this process has stood
-/// still for a whole session timeout. Ends when `lost` is cancelled, by whomever; only then its hold on the session ends.
+/// Cancels `lost` when the session is not connected, when its node at `path` is gone or not as it was created, or when
+/// this process has stood still for a whole session timeout. Ends when `lost` is cancelled, by whomever; only then its hold on the session ends.
 pub async fn keep_vigil(client: Client, path: String, lost: CancellationToken) {
     let reason = tokio::select! {
         () = lost.cancelled() => return,
         reason = trouble(&client) => reason,
-        reason = removal(&client, &path) => reason,
+        reason = tampering(&client, &path) => reason,
         reason = standstill(client.session_timeout()) => reason,
     };
     warn!(%path, session = %client.session_id(), %reason, "cannot count on the session any more");
@@ -34,14 +34,17 @@ pub async fn trouble(client: &Client) -> String {
     format!("the session is {state}")
 }
 
-/// Resolves when the session's node is gone. On a session without a connection it does not; that is for [`trouble`].
-async fn removal(client: &Client, path: &str) -> String {
+/// Resolves when the session's node is gone, or somebody else wrote it: others act on what it says. On a session without
+/// a connection it does not; that is for [`trouble`].
+async fn tampering(client: &Client, path: &str) -> String {
     loop {
         match client.get_and_watch_data(path).await {
             // Deleted and created again in one request, it is there and is not ours.
             Ok((_, stat, _)) if stat.ephemeral_owner != client.session_id().0 => {
                 return "its node is another session's".to_owned();
             }
+            // Nodes of a session are created and never set.
+            Ok((_, stat, _)) if stat.version != 0 => return "its node was overwritten".to_owned(),
             Ok((.., watcher)) => {
                 let event = watcher.changed().await;
                 if event.event_type == EventType::Session {
