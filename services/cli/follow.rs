@@ -1,7 +1,7 @@
 //! Following tasks to their end, across broken streams and restarts of the client service.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -30,47 +30,64 @@ type Events = BoxStream<'static, Result<(v1::Task, u64), Status>>;
 
 /// Follows tasks, at most [`MAX_IDS`], until all have ended. `see` gets every state once, in order per task.
 pub(super) async fn follow(
-    mut client: Tasks,
+    client: Tasks,
     ids: &[String],
-    mut see: impl FnMut(v1::Task) -> Result<(), Failure>,
+    see: impl FnMut(v1::Task) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut seen = Seen { revisions: HashMap::new(), open: ids.len() };
+    let only_one = ids.len() == 1;
+    follow_through(ids, SILENCE_LIMIT, see, |ids, after| open(client.clone(), only_one, ids, after)).await
+}
+
+/// The same, by streams that `open` opens: for these tasks, from the revision on.
+async fn follow_through<F: Future<Output = Result<Events, Status>>>(
+    ids: &[String],
+    silence_limit: Duration,
+    mut see: impl FnMut(v1::Task) -> Result<(), Failure>,
+    open: impl Fn(Vec<String>, u64) -> F,
+) -> Result<(), Failure> {
+    let mut seen = Seen { revisions: HashMap::new(), open: ids.iter().cloned().collect() };
     let (mut after_revision, mut last_answer) = (0, Instant::now());
-    while seen.open > 0 {
-        let broken = match open(&mut client, ids, after_revision).await {
-            Ok(mut events) => loop {
-                match events.next().await {
-                    Some(Ok((task, resume))) => {
-                        last_answer = Instant::now();
-                        after_revision = after_revision.max(resume);
-                        if seen.is_new(&task) {
-                            see(task)?;
+    loop {
+        // Those that have ended are left out: they may have left the cluster since.
+        let broken = match open(seen.open.iter().cloned().collect(), after_revision).await {
+            Ok(mut events) => {
+                let broken = loop {
+                    match events.next().await {
+                        Some(Ok((task, resume))) => {
+                            after_revision = after_revision.max(resume);
+                            if seen.is_new(&task) {
+                                see(task)?;
+                            }
                         }
+                        Some(Err(status)) => break Some(status),
+                        // The stream reached its maximum age, or all have ended.
+                        None => break None,
                     }
-                    Some(Err(status)) => break Some(status),
-                    // The stream reached its maximum age.
-                    None => break None,
-                }
-            },
+                };
+                // However quiet, it was open until now.
+                last_answer = Instant::now();
+                broken
+            }
             Err(status) => Some(status),
         };
-        if seen.open == 0 {
-            break;
+        if seen.open.is_empty() {
+            return Ok(());
         }
-        match broken {
-            Some(status) if !in_doubt(&status) || last_answer.elapsed() > SILENCE_LIMIT => return Err(status.into()),
-            Some(status) => tracing::debug!(%status, "watching again"),
-            None => last_answer = Instant::now(),
+        if let Some(status) = broken {
+            if !in_doubt(&status) || last_answer.elapsed() > silence_limit {
+                return Err(status.into());
+            }
+            tracing::debug!(%status, "watching again");
         }
         sleep(RETRY_PAUSE).await;
     }
-    Ok(())
 }
 
 /// What has been shown already: a watch that goes on may repeat it.
 struct Seen {
     revisions: HashMap<String, u64>,
-    open: usize,
+    /// Those whose end is still to come.
+    open: BTreeSet<String>,
 }
 
 impl Seen {
@@ -81,7 +98,7 @@ impl Seen {
         }
         *revision = task.revision;
         if has_ended(task) {
-            self.open = self.open.saturating_sub(1);
+            self.open.remove(&task.task_id);
         }
         true
     }
@@ -91,14 +108,14 @@ pub(super) fn has_ended(task: &v1::Task) -> bool {
     matches!(task.state(), v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled)
 }
 
-async fn open(client: &mut Tasks, ids: &[String], after_revision: u64) -> Result<Events, Status> {
+async fn open(mut client: Tasks, only_one: bool, ids: Vec<String>, after_revision: u64) -> Result<Events, Status> {
     let opening = async {
-        if let [task_id] = ids {
-            let request = v1::WatchTaskRequest { task_id: task_id.clone(), after_revision };
+        if only_one {
+            let request = v1::WatchTaskRequest { task_id: ids.into_iter().collect(), after_revision };
             let events = client.watch_task(request).await?.into_inner();
             return Ok(events.map(|event| event.map(|event| from_then_on(event.task))).boxed());
         }
-        let target = Some(WatchTarget::Ids(v1::TaskIds { task_ids: ids.to_vec() }));
+        let target = Some(WatchTarget::Ids(v1::TaskIds { task_ids: ids }));
         let events = client.watch_tasks(v1::WatchTasksRequest { target, after_revision }).await?.into_inner();
         Ok(events.map(|event| event.map(|event| (event.task.unwrap_or_default(), event.resume_revision))).boxed())
     };
@@ -109,4 +126,71 @@ fn from_then_on(task: Option<v1::Task>) -> (v1::Task, u64) {
     let task = task.unwrap_or_default();
     let revision = task.revision;
     (task, revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use futures::stream;
+
+    use super::*;
+
+    /// Much longer than a test needs from one line to the next.
+    const LIMIT: Duration = Duration::from_millis(500);
+
+    fn event(task_id: &str, state: v1::TaskState, revision: u64) -> Result<(v1::Task, u64), Status> {
+        Ok((v1::Task { task_id: task_id.into(), state: state.into(), revision, ..v1::Task::default() }, revision))
+    }
+
+    fn lost() -> Result<(v1::Task, u64), Status> {
+        Err(Status::unavailable("the connection is gone"))
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_quiet_for_long_is_opened_again_when_it_breaks() {
+        let opened = Cell::new(0);
+        let quiet = || async {
+            sleep(LIMIT * 2).await;
+            lost()
+        };
+        let open = |_, _| {
+            opened.set(opened.get() + 1);
+            let first = opened.get() == 1;
+            async move {
+                let ended = || async { event("a", v1::TaskState::Succeeded, 1) };
+                Ok(if first { stream::once(quiet()).boxed() } else { stream::once(ended()).boxed() })
+            }
+        };
+        follow_through(&["a".into()], LIMIT, |_| Ok(()), open).await.unwrap();
+        assert_eq!(opened.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_for_long_is_given_up() {
+        let open = |_, _| async { Err(Status::unavailable("nobody there")) };
+        let failure = follow_through(&["a".into()], LIMIT, |_| Ok(()), open).await.unwrap_err();
+        assert!(matches!(failure, Failure::Unable(_)), "{failure:?}");
+    }
+
+    #[tokio::test]
+    async fn what_has_ended_is_not_asked_for_again() {
+        let asked = RefCell::new(Vec::new());
+        let open = |ids: Vec<String>, after| {
+            asked.borrow_mut().push((ids, after));
+            let events = match asked.borrow().len() {
+                1 => vec![event("a", v1::TaskState::Succeeded, 7), event("b", v1::TaskState::Running, 8), lost()],
+                _ => vec![event("b", v1::TaskState::Succeeded, 9)],
+            };
+            async { Ok(stream::iter(events).boxed()) }
+        };
+        let mut shown = Vec::new();
+        let see = |task: v1::Task| {
+            shown.push(task.revision);
+            Ok(())
+        };
+        follow_through(&["a".into(), "b".into()], LIMIT, see, open).await.unwrap();
+        assert_eq!(shown, [7, 8, 9]);
+        assert_eq!(asked.into_inner(), [(vec!["a".into(), "b".into()], 0), (vec!["b".into()], 8)]);
+    }
 }

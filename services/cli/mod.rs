@@ -85,7 +85,7 @@ enum Command {
     Cluster(cluster::Cluster),
     /// Decode what is in ZooKeeper; needs no master
     Inspect(inspect::Inspect),
-    /// Ask a service whether it serves, for health checks: exit status 0 or 1
+    /// Ask a service whether it serves, for health checks: exit status 0 if it does
     Health(health::Health),
     /// Print the completions of a shell
     #[command(

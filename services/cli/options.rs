@@ -2,14 +2,13 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use crate::wire::proto::v1;
+use crate::wire::{self, proto::v1};
 
-/// `key=value`.
+/// `key=value`, as every label is.
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("must be KEY=VALUE".to_owned()),
-    }
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    wire::label(key, value).map_err(|problem| format!("must be KEY=VALUE: {problem}"))?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// An address to listen on: IP:PORT, or a name that stands for one, as `localhost:7070`.

@@ -17,8 +17,8 @@ pub use record::{
 pub use standby_link::{LeaderToStandby, StandbyToLeader};
 pub use status::{CallError, ERROR_DOMAIN, LinkRefusal, reason_of};
 pub use task::{
-    Detail, failure_from_proto, failure_to_proto, filter_from_proto, filter_to_proto, spec_from_proto, spec_to_proto,
-    task_from_proto, task_to_proto,
+    Detail, failure_from_proto, failure_to_proto, filter_from_proto, filter_to_proto, label, spec_from_proto,
+    spec_to_proto, task_from_proto, task_to_proto,
 };
 pub use worker_link::{LeaderToWorker, WorkerToLeader};
 

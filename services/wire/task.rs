@@ -46,18 +46,25 @@ pub(super) fn labels(
         return Err(InvalidField::new(field, format!("must be at most {MAX_LABELS}, are {}", labels.len())));
     }
     for (key, value) in &labels {
-        let first = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-        let rest = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-".contains(c));
-        if !first || !rest || key.len() > MAX_LABEL_KEY_BYTES {
-            let problem = format!("key {key:?} must match [a-z0-9][a-z0-9._/-]{{0,62}}");
-            return Err(InvalidField::new(field, problem));
-        }
-        if value.len() > MAX_LABEL_VALUE_BYTES {
-            let problem = format!("value of {key:?} must be at most {MAX_LABEL_VALUE_BYTES} bytes, is {}", value.len());
-            return Err(InvalidField::new(field, problem));
-        }
+        label(key, value).map_err(|problem| InvalidField::new(field, problem))?;
     }
     Ok(labels.into_iter().collect())
+}
+
+/// One of them.
+///
+/// # Errors
+/// The key is outside its grammar, or the value is too long.
+pub fn label(key: &str, value: &str) -> Result<(), String> {
+    let first = key.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let rest = key.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._/-".contains(c));
+    if !first || !rest || key.len() > MAX_LABEL_KEY_BYTES {
+        return Err(format!("key {key:?} must match [a-z0-9][a-z0-9._/-]{{0,62}}"));
+    }
+    if value.len() > MAX_LABEL_VALUE_BYTES {
+        return Err(format!("value of {key:?} must be at most {MAX_LABEL_VALUE_BYTES} bytes, is {}", value.len()));
+    }
+    Ok(())
 }
 
 pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {

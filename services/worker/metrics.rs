@@ -54,14 +54,10 @@ impl Metrics {
         );
         r.register("herdsman_worker_attempts_running", "Attempts that run", m.running.clone());
         r.register("herdsman_worker_slots", "Slots offered", offered);
-        r.register(
-            "herdsman_worker_slots_taken",
-            "Slots with an attempt or a report not acknowledged",
-            m.taken.clone(),
-        );
+        r.register("herdsman_worker_busy_slots", "Slots with an attempt or a report not acknowledged", m.taken.clone());
         r.register("herdsman_worker_link_up", "1 while linked to a leader", m.linked.clone());
         r.register("herdsman_worker_links", "Links that a leader welcomed", m.links.clone());
-        r.register("herdsman_worker_term_number", "Highest term that it was welcomed to", m.term.clone());
+        r.register("herdsman_worker_link_term", "Highest term that it was welcomed to", m.term.clone());
         metrics
     }
 

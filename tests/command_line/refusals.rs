@@ -44,6 +44,16 @@ async fn wrong_options_are_named() {
     cannot(&["master"], "--zookeeper").await;
     cannot(&["worker", "--zookeeper", "127.0.0.1:1", "--id", "../x"], "--id").await;
     cannot(&["worker", "--zookeeper", "127.0.0.1:1", "--session-timeout", "soon"], "--session-timeout").await;
+    for label in ["Zone=A", "=a", &format!("zone={}", "a".repeat(256))] {
+        cannot(&["worker", "--zookeeper", "127.0.0.1:1", "--label", label], "--label").await;
+    }
+    let labels: Vec<_> = (0..33).flat_map(|n| ["--label".to_owned(), format!("l{n}=x")]).collect();
+    let labels: Vec<_> = labels.iter().map(String::as_str).collect();
+    cannot(&[&["worker", "--zookeeper", "127.0.0.1:1"], &labels[..]].concat(), "--label").await;
+    for slots in ["0", "1001"] {
+        cannot(&["worker", "--zookeeper", "127.0.0.1:1", "--slots", slots], "--slots").await;
+        cannot(&["dev", "--in-memory", "--slots", slots], "--slots").await;
+    }
     cannot(&["dev", "--listen", "nowhere"], "--listen").await;
     cannot(&["dev", "--in-memory", "--data-dir", "/tmp"], "--data-dir").await;
 }

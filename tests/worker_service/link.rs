@@ -207,7 +207,7 @@ async fn tasks_of_the_built_in_kinds_run() {
     for expected in [
         "herdsman_worker_link_up 1",
         "herdsman_worker_slots 4",
-        "herdsman_worker_slots_taken 4",
+        "herdsman_worker_busy_slots 4",
         "herdsman_worker_attempts_started_total 4",
         "herdsman_worker_attempts_ended_total{outcome=\"succeeded\"} 3",
         "herdsman_worker_attempts_ended_total{outcome=\"failed\"} 1",

@@ -15,7 +15,7 @@ use crate::{
         exit::Failure,
         options::{duration, label, listen_address},
     },
-    domain::{QueueName, WorkerId},
+    domain::{MAX_LABELS, QueueName, WorkerId, WorkerOffer},
     runtime::shutdown,
     worker::{self, guard::Guard, handler::Handlers, handlers},
 };
@@ -23,8 +23,8 @@ use crate::{
 /// What a worker offers; the same in a cluster and in `dev`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Offer {
-    /// Attempts that run at the same time; not given: as many as there are processors
-    #[arg(long, env = "HERDSMAN_SLOTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024), hide_env_values = true)]
+    /// Attempts that run at the same time, 1 to 1,000; not given: as many as there are processors
+    #[arg(long, env = "HERDSMAN_SLOTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(WorkerOffer::MAX_SLOTS)), hide_env_values = true)]
     slots: Option<u32>,
     /// TOML file of the programs that this worker runs, by kind; beside the built-in echo, sleep and noop
     #[arg(long, env = "HERDSMAN_HANDLERS", value_name = "FILE", hide_env_values = true)]
@@ -34,7 +34,7 @@ pub(in crate::cli) struct Offer {
 impl Offer {
     pub(in crate::cli) fn slots(&self) -> u32 {
         let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.slots.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(1))
+        self.slots.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(1).min(WorkerOffer::MAX_SLOTS))
     }
 
     /// The built-in handlers and those of the file; one of the file may take the place of a built-in one.
@@ -67,7 +67,7 @@ pub(in crate::cli) struct Worker {
     id: Option<WorkerId>,
     #[command(flatten)]
     offer: Offer,
-    /// Queues that it takes tasks from
+    /// Queues that it takes tasks from, with commas between them; at most 64
     #[arg(
         long,
         env = "HERDSMAN_QUEUES",
@@ -77,7 +77,7 @@ pub(in crate::cli) struct Worker {
         hide_env_values = true
     )]
     queues: Vec<QueueName>,
-    /// A label of this worker; repeat for several
+    /// A label of this worker; repeat for several, at most 16
     #[arg(long = "label", env = "HERDSMAN_LABEL", value_name = "KEY=VALUE", value_parser = label, hide_env_values = true)]
     labels: Vec<(String, String)>,
     /// How long a graceful stop waits for what runs; the rest is given back to the leader
@@ -91,6 +91,10 @@ impl Worker {
 
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let handlers = self.offer.handlers()?;
+        let labels: BTreeMap<_, _> = self.labels.into_iter().collect();
+        let queues: BTreeSet<_> = self.queues.into_iter().collect();
+        at_most("--label", labels.len(), MAX_LABELS)?;
+        at_most("--queues", queues.len(), WorkerOffer::MAX_QUEUES)?;
         let ready = self.place.ready("worker", self.listen).await?;
         let options = worker::Options {
             store: ready.store,
@@ -98,13 +102,21 @@ impl Worker {
             advertise: ready.advertise,
             worker_id: self.id.unwrap_or_else(|| default_id(&host_name(), ready.bound.port())),
             slots: self.offer.slots(),
-            queues: self.queues.into_iter().collect::<BTreeSet<_>>(),
-            labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
+            queues,
+            labels,
             handlers,
             drain: self.drain,
         };
         worker::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
     }
+}
+
+/// A worker with more would be refused by every leader.
+fn at_most(option: &str, number: usize, most: usize) -> Result<(), Failure> {
+    if number <= most {
+        return Ok(());
+    }
+    Err(Failure::unable(format!("{option}: must be at most {most}, are {number}; --help explains")))
 }
 
 /// A name that only one worker of a host can have, because only one has the port, and that it has again after a restart.

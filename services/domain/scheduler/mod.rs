@@ -32,7 +32,7 @@ use super::{
     WorkerHello, WorkerId,
 };
 
-/// What the cluster's operator has set. The defaults are DESIGN's.
+/// What the cluster's operator has set. The defaults are those of `herdsman master --help`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// Most tasks, retained ones included.
