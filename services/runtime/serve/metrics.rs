@@ -15,8 +15,7 @@ use prometheus_client::{encoding::text::encode, registry::Registry};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 pub(super) fn route(router: Router, registry: Registry) -> Router {
-    let routes = router.route("/metrics", get(show).with_state(Arc::new(registry)));
-    routes.layer(from_fn(refuse_http1_calls))
+    router.route("/metrics", get(show).with_state(Arc::new(registry))).layer(from_fn(refuse_http1_calls))
 }
 
 /// gRPC needs HTTP/2; by HTTP/1 there is only the GET. Who sends anything else could hold a connection for good with a
