@@ -113,6 +113,11 @@ impl Crew {
         self.asides.pop_front().or_else(|| self.slots.next()).map(WorkerToLeader::Report)
     }
 
+    /// No attempt runs, and every report was acknowledged.
+    pub fn holds_nothing(&self) -> bool {
+        self.slots.taken() == 0
+    }
+
     /// Does what the leader says.
     ///
     /// # Errors
@@ -137,6 +142,10 @@ impl Crew {
     }
 
     fn assign(&mut self, assignment: Assignment) -> Result<(), Overrun> {
+        if matches!(self.stopping, Some(Stopping::Over)) {
+            // Leaving says that it never began.
+            return Ok(());
+        }
         let attempt = assignment.attempt.clone();
         match self.slots.admit(&attempt) {
             Admission::Held => return Ok(()),

@@ -90,12 +90,11 @@ impl Speaker {
         Ok(())
     }
 
-    /// Sends what it still holds and a last message, and closes its end.
-    pub async fn finish(mut self, last: WorkerToLeader) -> Result<(), LinkError> {
-        if let Some(message) = self.next.take() {
+    /// Sends what it still holds and the last messages, and closes its end.
+    pub async fn finish(mut self, last: Vec<WorkerToLeader>) -> Result<(), LinkError> {
+        for message in self.next.take().into_iter().chain(last) {
             self.outgoing.feed(message).await?;
         }
-        self.outgoing.feed(last).await?;
         self.outgoing.close().await
     }
 }

@@ -6,12 +6,12 @@
 pub mod dial;
 mod ends;
 
-use std::{pin::pin, time::Duration};
+use std::{iter, pin::pin, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 
 pub use ends::{Incoming, LinkError, Outgoing};
@@ -101,9 +101,8 @@ impl<D: Dial> Link<D> {
 
     /// Waits until the store names a leader that can be accepted.
     async fn find(&mut self) -> Phase<Leader> {
-        let mut leaders = self.leader.clone();
         let lowest = self.term;
-        if let Some(stale) = leaders.borrow().as_ref().filter(|leader| leader.term < lowest) {
+        if let Some(stale) = self.leader.borrow().as_ref().filter(|leader| leader.term < lowest) {
             let term = stale.term.0;
             tracing::warn!(
                 leader = stale.address,
@@ -111,39 +110,33 @@ impl<D: Dial> Link<D> {
                 "a leader of a lower term than {lowest}: waiting for a later one"
             );
         }
-        let found = async move {
-            let acceptable = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.term >= lowest);
-            match leaders.wait_for(acceptable).await.map(|leader| leader.clone()) {
-                Ok(Some(leader)) => leader,
-                // The store is gone: there is nobody to be found any more.
-                Ok(None) | Err(_) => std::future::pending().await,
-            }
-        };
+        let found = named(self.leader.clone(), move |leader| leader.term >= lowest);
         meanwhile(&mut self.crew, found).await
     }
 
     /// Waits before the next attempt, less if another leader appears.
     async fn pause(&mut self, delay: Duration, failed: &Leader) -> Phase<()> {
-        let mut leaders = self.leader.clone();
-        let another = async move {
-            let differs = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader != failed);
-            if leaders.wait_for(differs).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        };
-        meanwhile(&mut self.crew, async {
-            tokio::select! {
-                () = sleep(delay) => {}
-                () = another => {}
-            }
-        })
-        .await
+        // That time has passed is nothing to be told.
+        let over = timeout(delay, self.another(failed)).map(drop);
+        meanwhile(&mut self.crew, over).await
+    }
+
+    /// Waits until the store names another leader than this one that can be accepted; none is not another.
+    fn another(&self, than: &Leader) -> impl Future<Output = Leader> + use<D> {
+        let (than, lowest) = (than.clone(), self.term);
+        named(self.leader.clone(), move |leader| *leader != than && leader.term >= lowest)
     }
 
     /// Holds a link to this leader for as long as it lasts. Ok: the worker has left.
     async fn hold(&mut self, leader: &Leader) -> Result<(), LinkError> {
+        // A leader that hangs still accepts: what tells is that another one leads.
+        let mut another = pin!(self.another(leader));
         let dialling = timeout(LINK_IDLE_LIMIT, self.dial.dial(&leader.address));
-        let (outgoing, incoming) = match meanwhile(&mut self.crew, dialling).await {
+        let answer = tokio::select! {
+            answer = meanwhile(&mut self.crew, dialling) => answer,
+            other = &mut another => return Err(LinkError::Succeeded(other.term)),
+        };
+        let (outgoing, incoming) = match answer {
             Phase::Done(Ok(dialled)) => dialled?,
             Phase::Done(Err(_)) => return Err(LinkError::NoWelcome),
             Phase::Leave => return Ok(()),
@@ -151,13 +144,19 @@ impl<D: Dial> Link<D> {
         let (mut speaker, mut listener) = (Speaker::new(outgoing), Listener::new(incoming));
         let hello: WorkerHello = self.crew.introduce(self.term);
         speaker.say(WorkerToLeader::Hello(hello));
-        match timeout(LINK_IDLE_LIMIT, self.greet(&mut speaker, &mut listener)).await {
-            Ok(Phase::Done(welcomed)) => self.accept(welcomed?, leader)?,
-            Ok(Phase::Leave) => return Ok(()),
+        let greeted = tokio::select! {
+            greeted = timeout(LINK_IDLE_LIMIT, self.greet(&mut speaker, &mut listener)) => greeted,
+            other = &mut another => return Err(LinkError::Succeeded(other.term)),
+        };
+        match greeted {
+            Ok(Phase::Done(welcomed)) => {
+                self.accept(welcomed?, leader)?;
+                self.converse(&mut speaker, &mut listener).await?;
+            }
+            Ok(Phase::Leave) => {}
             Err(_) => return Err(LinkError::NoWelcome),
         }
-        self.converse(&mut speaker, &mut listener).await?;
-        farewell(speaker, listener).await;
+        self.farewell(speaker, listener).await;
         Ok(())
     }
 
@@ -198,15 +197,8 @@ impl<D: Dial> Link<D> {
 
     /// Orders in, reports out. Ok: the worker leaves.
     async fn converse(&mut self, speaker: &mut Speaker, listener: &mut Listener) -> Result<(), LinkError> {
-        let mut leaders = self.leader.clone();
         let term = self.term;
-        let mut succeeded = pin!(async move {
-            let later = |leader: &Option<Leader>| leader.as_ref().is_some_and(|leader| leader.term > term);
-            match leaders.wait_for(later).await.map(|leader| leader.clone()) {
-                Ok(Some(leader)) => leader.term,
-                Ok(None) | Err(_) => std::future::pending().await,
-            }
-        });
+        let mut succeeded = pin!(named(self.leader.clone(), move |leader| leader.term > term));
         loop {
             if speaker.is_free()
                 && let Some(message) = self.crew.next_message()
@@ -222,7 +214,7 @@ impl<D: Dial> Link<D> {
                 }
                 heard = listener.hear() => self.take(heard?)?,
                 step = self.crew.step() => if step == Step::Leave { return Ok(()) },
-                term = &mut succeeded => return Err(LinkError::Succeeded(term)),
+                later = &mut succeeded => return Err(LinkError::Succeeded(later.term)),
             }
         }
     }
@@ -243,6 +235,31 @@ impl<D: Dial> Link<D> {
             self.take(message)?;
         }
     }
+
+    /// Says what is left to say and goodbye, and waits a little for the leader to end the link; what it still orders is
+    /// not obeyed. A goodbye says that nothing is held: whoever leaves with reports just ends the link.
+    async fn farewell(&mut self, speaker: Speaker, mut listener: Listener) {
+        if !self.crew.holds_nothing() {
+            return;
+        }
+        let left = iter::from_fn(|| self.crew.next_message());
+        let last: Vec<_> = left.chain([WorkerToLeader::Goodbye]).collect();
+        let said = async {
+            speaker.finish(last).await?;
+            while listener.hear().await.is_ok() {}
+            Ok::<_, LinkError>(())
+        };
+        let _ = timeout(GOODBYE_LIMIT, said).await;
+    }
+}
+
+/// Waits until the store names a leader such as this.
+async fn named(mut leaders: watch::Receiver<Option<Leader>>, such: impl Fn(&Leader) -> bool) -> Leader {
+    match leaders.wait_for(|leader| leader.as_ref().is_some_and(&such)).await.map(|leader| leader.clone()) {
+        Ok(Some(leader)) => leader,
+        // The store is gone: there is nobody to be found any more.
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
 }
 
 /// Lets the work go on while something else is waited for.
@@ -254,16 +271,6 @@ async fn meanwhile<T>(crew: &mut Crew, what: impl Future<Output = T>) -> Phase<T
             step = crew.step() => if step == Step::Leave { return Phase::Leave },
         }
     }
-}
-
-/// Says goodbye, and waits a little for the leader to end the link.
-async fn farewell(speaker: Speaker, mut listener: Listener) {
-    let said = async {
-        speaker.finish(WorkerToLeader::Goodbye).await?;
-        while listener.hear().await.is_ok() {}
-        Ok::<_, LinkError>(())
-    };
-    let _ = timeout(GOODBYE_LIMIT, said).await;
 }
 
 /// Waits between attempts: none, then growing.

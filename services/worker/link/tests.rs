@@ -1,32 +1,22 @@
 //! The link and the crew together, against a leader that the test plays.
 
 mod ends;
+mod hands;
 
 use std::{
     collections::VecDeque,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures::SinkExt;
-use prometheus_client::registry::Registry;
-use tokio::{sync::Semaphore, sync::mpsc, task::JoinHandle};
+use hands::{Gate, crew};
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::*;
-use crate::{
-    domain::{AttemptId, Fence, Incarnation, Order, Report, TaskSpec, WorkerOffer},
-    worker::{
-        handler::{Attempt, Handler, HandlerError, Handlers},
-        metrics::Metrics,
-    },
-};
+use crate::domain::{AttemptId, Fence, Order, Report, TaskSpec};
 
 /// For what happens at once; far beyond it on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -88,8 +78,7 @@ impl Line {
     }
 
     fn assign(&self, task_id: &str, kind: &str) {
-        let spec = Arc::new(TaskSpec::new(kind.parse().unwrap(), task_id.as_bytes()));
-        self.order(Order::Assign { attempt: id(task_id), fence: Fence(1), spec, traceparent: None });
+        self.order(assignment(task_id, kind, 1));
     }
 
     fn acknowledge(&self, task_id: &str) {
@@ -108,46 +97,6 @@ impl Line {
     }
 }
 
-/// Returns its payload when the test opens the gate, or an error when it is cancelled.
-#[derive(Clone)]
-struct Gate {
-    open: Arc<Semaphore>,
-    starts: Arc<AtomicUsize>,
-}
-
-#[async_trait]
-impl Handler for Gate {
-    async fn run(&self, attempt: Attempt) -> Result<Bytes, HandlerError> {
-        self.starts.fetch_add(1, Ordering::SeqCst);
-        tokio::select! {
-            passed = self.open.acquire() => {
-                passed.expect("the gate is never closed").forget();
-                Ok(attempt.payload)
-            }
-            () = attempt.cancelled.cancelled() => Err(HandlerError::new("cancelled")),
-        }
-    }
-}
-
-/// Ignores that it is cancelled.
-struct Large;
-
-#[async_trait]
-impl Handler for Large {
-    async fn run(&self, _attempt: Attempt) -> Result<Bytes, HandlerError> {
-        Ok(vec![7; crate::domain::MAX_RESULT_BYTES].into())
-    }
-}
-
-struct Panics;
-
-#[async_trait]
-impl Handler for Panics {
-    async fn run(&self, attempt: Attempt) -> Result<Bytes, HandlerError> {
-        panic!("no {}", attempt.task_id);
-    }
-}
-
 struct Scene {
     leader: watch::Sender<Option<Leader>>,
     lines: mpsc::Receiver<Line>,
@@ -159,25 +108,7 @@ struct Scene {
 
 impl Scene {
     fn new(slots: u32, drain: Duration) -> Self {
-        let gate = Gate { open: Arc::new(Semaphore::new(0)), starts: Arc::default() };
-        let kind = |name: &str| name.parse().unwrap();
-        let handlers = Handlers::default()
-            .with(kind("gate"), gate.clone())
-            .with(kind("large"), Large)
-            .with(kind("panics"), Panics);
-        let offer = WorkerOffer {
-            worker_id: "w".parse().unwrap(),
-            incarnation: Incarnation([1; 16]),
-            address: "127.0.0.1:1".into(),
-            slots,
-            kinds: handlers.kinds().cloned().collect(),
-            queues: [crate::domain::QueueName::default()].into(),
-            labels: [].into(),
-            version: "1".into(),
-        };
-        let shutdown = CancellationToken::new();
-        let metrics = Metrics::new(&mut Registry::default(), slots);
-        let crew = Crew::new(offer, handlers, drain, shutdown.clone(), metrics);
+        let (crew, gate, shutdown) = crew(slots, drain);
         let (leader, leaders) = watch::channel(None);
         let (linked, link_state) = watch::channel(None);
         let (dialled, lines) = mpsc::channel(MESSAGES);
@@ -218,6 +149,11 @@ impl Scene {
 
 fn id(task_id: &str) -> AttemptId {
     AttemptId { task_id: task_id.parse().unwrap(), attempt: 1 }
+}
+
+fn assignment(task_id: &str, kind: &str, fence: u64) -> Order {
+    let spec = Arc::new(TaskSpec::new(kind.parse().unwrap(), task_id.as_bytes()));
+    Order::Assign { attempt: id(task_id), fence: Fence(fence), spec, traceparent: None }
 }
 
 fn succeeded(report: &Report, task_id: &str) -> bool {

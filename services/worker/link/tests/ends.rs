@@ -1,5 +1,9 @@
 //! How attempts, links and workers end, in scenarios.
 
+use std::task::Poll;
+
+use futures::{StreamExt, poll};
+
 use super::*;
 
 #[tokio::test]
@@ -121,9 +125,64 @@ async fn a_worker_that_nobody_acknowledges_leaves_all_the_same() {
 }
 
 #[tokio::test]
+async fn a_worker_that_leaves_with_a_report_says_no_goodbye() {
+    let mut scene = Scene::new(1, Duration::from_millis(50));
+    scene.lead("a:1", 1);
+    let (mut line, _) = scene.link(1).await;
+    line.start("t", "gate").await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Draining));
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("t"), started: true });
+    // This leader lives and never acknowledges.
+    while let Some(said) = line.said.recv().await {
+        assert_eq!(said, WorkerToLeader::Heartbeat);
+        line.tell(LeaderToWorker::Heartbeat);
+    }
+    scene.gone().await;
+}
+
+#[tokio::test]
+async fn what_is_assigned_after_the_goodbye_is_not_started() {
+    let (scene, mut line) = Scene::linked(1).await;
+    scene.shutdown.cancel();
+    while line.next().await != Some(WorkerToLeader::Goodbye) {}
+    line.assign("t", "gate");
+    assert_eq!(line.next().await, None);
+    drop(line);
+    let starts = scene.gate.starts.clone();
+    scene.gone().await;
+    assert_eq!(starts.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_is_assigned_when_the_stop_is_over_is_not_accepted() {
+    let (mut crew, gate, shutdown) = crew(1, SOON);
+    shutdown.cancel();
+    assert_eq!(crew.step().await, Step::Leave);
+    crew.obey(assignment("t", "gate", 1)).unwrap();
+    assert!(crew.holds_nothing());
+    assert_eq!((crew.next_message(), crew.next_message()), (Some(WorkerToLeader::Draining), None));
+    assert_eq!(gate.starts.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_before_it_is_welcome_says_goodbye() {
+    let mut scene = Scene::new(1, SOON);
+    scene.lead("a:1", 1);
+    let mut line = scene.line().await;
+    line.hello().await;
+    scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Draining));
+    assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
+    drop(line);
+    scene.gone().await;
+}
+
+#[tokio::test]
 async fn an_idle_worker_leaves_at_once_with_a_leader_or_without() {
     let (scene, mut line) = Scene::linked(1).await;
     scene.shutdown.cancel();
+    assert_eq!(line.next().await, Some(WorkerToLeader::Draining));
     assert_eq!(line.next().await, Some(WorkerToLeader::Goodbye));
     drop(line);
     scene.gone().await;
@@ -140,5 +199,37 @@ fn the_wait_between_attempts_starts_at_nothing_and_is_bounded() {
     for _ in 0..100 {
         let delay = backoff.next();
         assert!(delay >= FIRST_BACKOFF / 2 && delay <= MAX_BACKOFF, "{delay:?}");
+    }
+}
+
+/// A leader that hangs: it may still be dialled, but it never says a word.
+struct Hangs {
+    accepts: bool,
+}
+
+impl Dial for Hangs {
+    fn dial(&self, _: &str) -> BoxFuture<'static, Result<(Outgoing, Incoming), LinkError>> {
+        if !self.accepts {
+            return Box::pin(std::future::pending());
+        }
+        let outgoing = futures::sink::drain().sink_map_err(|never| -> LinkError { match never {} });
+        Box::pin(async { Ok((Pin::from(Box::new(outgoing) as Box<_>), futures::stream::pending().boxed())) })
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_hangs_is_left_as_soon_as_another_one_is_known() {
+    for accepts in [false, true] {
+        let hung = Leader { address: "a:1".into(), term: Term(1) };
+        let known = watch::Sender::new(Some(hung.clone()));
+        let mut link = Link::new(Hangs { accepts }, known.subscribe(), crew(1, SOON).0, watch::Sender::new(None));
+        let mut attempt = pin!(link.hold(&hung));
+        assert!(poll!(&mut attempt).is_pending());
+        known.send_replace(None);
+        assert!(poll!(&mut attempt).is_pending(), "no leader is not another");
+        known.send_replace(Some(Leader { address: "b:1".into(), term: Term(2) }));
+        // Polled once: no time passes.
+        let left = poll!(&mut attempt);
+        assert_eq!(left, Poll::Ready(Err(LinkError::Succeeded(Term(2)))), "accepts: {accepts}");
     }
 }
