@@ -60,9 +60,16 @@ fn messages(arguments: &[&str]) -> Vec<Value> {
 async fn grpcurl_lists_the_services() {
     let (_cluster, address) = cluster().await;
     let listed = said(&mut grpcurl(&[&address, "list"]));
-    for service in ["herdsman.v1.TaskService", "herdsman.v1.ClusterService", "grpc.health.v1.Health"] {
-        assert!(listed.lines().any(|line| line == service), "{service} is not among\n{listed}");
-    }
+    let expected = [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "herdsman.v1.ClusterService",
+        "herdsman.v1.TaskService",
+    ];
+    let mut listed: Vec<_> = listed.lines().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, expected, "what the port serves, and nothing of the other roles");
     let methods = said(&mut grpcurl(&[&address, "list", "herdsman.v1.TaskService"]));
     assert!(methods.lines().any(|line| line == "herdsman.v1.TaskService.WatchTask"), "{methods}");
 }
@@ -100,7 +107,8 @@ async fn grpcurl_is_told_which_field_is_wrong() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(told.contains("Code: InvalidArgument"), "{told}");
-    assert!(told.contains("task_id"), "{told}");
+    assert!(told.contains("task_id") && told.contains("fieldViolations"), "{told}");
+    assert!(!told.contains("not recognized"), "the details can be read: {told}");
 }
 
 #[tokio::test]

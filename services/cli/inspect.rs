@@ -13,8 +13,8 @@ use crate::store::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Reads only. Works while no master is up. A node that does not decode is shown with the reason, and makes the exit
-status 1.
+Reads only. Works while no master is up. A node that does not decode is shown with the reason,
+and makes the exit status 1. Directories of tasks with nothing in them are left out.
 
 Examples:
   herdsman inspect --zookeeper zk1:2181
@@ -41,6 +41,9 @@ impl Inspect {
         let (mut shown, mut all_decode) = (Ok(()), true);
         inspect(&options, &self.path, &mut |entry| {
             all_decode &= entry.value.is_ok();
+            if is_empty(&entry) && entry.path != self.path {
+                return ControlFlow::Continue(());
+            }
             shown = if output.is_json() { output.line(object(&entry)) } else { output.line(describe(&entry)) };
             if shown.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })
@@ -52,6 +55,11 @@ impl Inspect {
         shown?;
         if all_decode { Ok(()) } else { Err(Failure::Untrue) }
     }
+}
+
+/// A bucket or a worker's directory with nothing in it, of which there are hundreds.
+fn is_empty(entry: &Entry) -> bool {
+    entry.what == "directory" && entry.children == 0 && matches!(entry.value, Ok(serde_json::Value::Null))
 }
 
 fn object(entry: &Entry) -> serde_json::Value {

@@ -17,7 +17,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 use exit::Failure;
 use output::{Format, Output};
@@ -33,11 +33,24 @@ use output::{Format, Output};
     arg_required_else_help = true
 )]
 struct Cli {
-    /// Results for people, or as one JSON object a line (canonical proto JSON)
-    #[arg(long, global = true, env = "HERDSMAN_OUTPUT", value_enum, default_value_t = Format::Human, hide_env_values = true)]
-    output: Format,
     #[command(subcommand)]
     command: Command,
+}
+
+/// A verb that has something to say on stdout.
+#[derive(Debug, Args)]
+struct Told<V: Args> {
+    #[command(flatten)]
+    verb: V,
+    /// Results for people, or as one JSON object a line (canonical proto JSON)
+    #[arg(long, env = "HERDSMAN_OUTPUT", value_enum, default_value_t = Format::Human, hide_env_values = true)]
+    output: Format,
+}
+
+impl<V: Args> Told<V> {
+    fn parts(self) -> (V, Output) {
+        (self.verb, Output::new(self.output))
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -56,8 +69,8 @@ Exit status:
   1  it did not: the server refused, or a watched task failed or was cancelled
   2  it could not be tried: a wrong option, nobody answers, a port is taken
 
-Logs go to stderr: for people on a terminal, JSON lines in a pipe; HERDSMAN_LOG filters them (info, debug,
-herdsman=debug,info). Traces go to OTEL_EXPORTER_OTLP_ENDPOINT, if it is set.";
+Logs go to stderr: for people on a terminal, JSON lines in a pipe; HERDSMAN_LOG filters them
+(info, debug, herdsman=debug,info). Traces go to OTEL_EXPORTER_OTLP_ENDPOINT, if it is set.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -70,23 +83,23 @@ enum Command {
     /// Run a client service: the front door that submitters talk to
     Client(roles::Client),
     /// Hand tasks over
-    Submit(submit::Submit),
+    Submit(Told<submit::Submit>),
     /// Follow tasks to their end, and print the result
-    Watch(watch::Watch),
+    Watch(Told<watch::Watch>),
     /// Show tasks with their payload and result
-    Get(tasks::Get),
+    Get(Told<tasks::Get>),
     /// List tasks
-    List(list::List),
+    List(Told<list::List>),
     /// Cancel tasks
-    Cancel(tasks::Cancel),
+    Cancel(Told<tasks::Cancel>),
     /// List the workers
-    Workers(cluster::Workers),
+    Workers(Told<cluster::Workers>),
     /// Show who leads, and how much is going on
-    Cluster(cluster::Cluster),
+    Cluster(Told<cluster::Cluster>),
     /// Decode what is in ZooKeeper; needs no master
-    Inspect(inspect::Inspect),
+    Inspect(Told<inspect::Inspect>),
     /// Ask a service whether it serves, for health checks: exit status 0 if it does
-    Health(health::Health),
+    Health(Told<health::Health>),
     /// Print the completions of a shell
     #[command(
         after_help = "For bash:\n  herdsman completions bash > ~/.local/share/bash-completion/completions/herdsman"
@@ -130,25 +143,51 @@ fn wrong_option(error: &clap::Error) -> String {
 
 impl Cli {
     async fn run(self) -> Result<(), Failure> {
-        let output = Output::new(self.output);
         match self.command {
             Command::Dev(dev) => dev.run().await,
             Command::Master(master) => master.run().await,
             Command::Worker(worker) => worker.run().await,
             Command::Client(client) => client.run().await,
-            Command::Submit(submit) => submit.run(&output).await,
-            Command::Watch(watch) => watch.run(&output).await,
-            Command::Get(get) => get.run(&output).await,
-            Command::List(list) => list.run(&output).await,
-            Command::Cancel(cancel) => cancel.run(&output).await,
-            Command::Workers(workers) => workers.run(&output).await,
-            Command::Cluster(cluster) => cluster.run(&output).await,
-            Command::Inspect(inspect) => inspect.run(&output).await,
-            Command::Health(health) => health.run(&output).await,
+            Command::Submit(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Watch(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Get(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::List(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Cancel(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Workers(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Cluster(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Inspect(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Health(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "herdsman", &mut script);
-                output.raw(&script)
+                Output::new(Format::Human).raw(&script)
             }
         }
     }
@@ -161,6 +200,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_line_of_an_example_is_broken_in_two() {
+        /// clap breaks lines at 100 columns, or where a narrower terminal ends.
+        const WIDTH: usize = 97;
+        let cli = Cli::command();
+        for command in cli.get_subcommands().chain([&cli]) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let long: Vec<_> = help.lines().filter(|line| line.chars().count() > WIDTH).collect();
+            assert!(long.is_empty(), "{}: {long:#?}", command.get_name());
+        }
     }
 
     #[test]

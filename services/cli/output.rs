@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 
 use super::exit::Failure;
 use crate::wire::proto::{DESCRIPTORS, v1};
@@ -18,6 +18,8 @@ pub(super) enum Format {
 /// A message that can be shown, by its name in the .proto.
 pub(super) trait Shown: Message {
     const NAME: &str;
+    /// Whether the JSON has what is zero or empty too. Not where something is left empty because it was not asked for.
+    const IN_FULL: bool = false;
 }
 
 impl Shown for v1::Task {
@@ -25,9 +27,11 @@ impl Shown for v1::Task {
 }
 impl Shown for v1::Worker {
     const NAME: &str = "herdsman.v1.Worker";
+    const IN_FULL: bool = true;
 }
 impl Shown for v1::GetClusterResponse {
     const NAME: &str = "herdsman.v1.GetClusterResponse";
+    const IN_FULL: bool = true;
 }
 
 /// Writes to stdout.
@@ -57,7 +61,12 @@ impl Output {
         let descriptor = pool.get_message_by_name(M::NAME).expect("the name is in the .proto files");
         let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
             .expect("a message decodes by its own descriptor");
-        self.line(serde_json::to_string(&dynamic).expect("a message has a JSON form"))
+        let options = SerializeOptions::new().skip_default_fields(!M::IN_FULL);
+        let mut line = serde_json::Serializer::new(Vec::new());
+        dynamic.serialize_with_options(&mut line, &options).expect("a message has a JSON form");
+        let mut line = line.into_inner();
+        line.push(b'\n');
+        self.raw(&line)
     }
 
     /// One line.

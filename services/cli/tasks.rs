@@ -15,6 +15,7 @@ use crate::wire::proto::v1;
 const PREVIEW_CHARACTERS: usize = 200;
 
 #[derive(Debug, Args)]
+#[command(after_help = "Payloads and results are cut after 200 characters; --output json has all of them.")]
 pub(super) struct Get {
     #[command(flatten)]
     server: Server,
@@ -109,7 +110,8 @@ pub(super) fn preview(bytes: &[u8]) -> String {
         Ok(text) => {
             let text = text.trim_end();
             let shown: String = text.chars().take(PREVIEW_CHARACTERS).flat_map(char::escape_debug).collect();
-            let cut = if text.chars().nth(PREVIEW_CHARACTERS).is_some() { "…" } else { "" };
+            let is_cut = text.chars().nth(PREVIEW_CHARACTERS).is_some();
+            let cut = if is_cut { format!("… ({} bytes in all)", bytes.len()) } else { String::new() };
             // escape_debug escapes quotes too, which are harmless here.
             format!("{}{cut}", shown.replace("\\\"", "\"").replace("\\'", "'"))
         }
@@ -123,7 +125,7 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<SystemTime> 
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-fn details(task: &v1::Task) -> [(&'static str, String); 17] {
+fn details(task: &v1::Task) -> [(&'static str, String); 18] {
     let spec = task.spec.clone().unwrap_or_default();
     let labels: Vec<_> = {
         let mut labels: Vec<_> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -144,6 +146,7 @@ fn details(task: &v1::Task) -> [(&'static str, String); 17] {
         ("labels", labels.join(", ")),
         ("payload", preview(&spec.payload)),
         ("attempt", number(task.attempt)),
+        ("fence", if task.fence == 0 { String::new() } else { task.fence.to_string() }),
         ("worker", task.worker_id.clone()),
         ("worker deaths", number(task.worker_deaths)),
         ("created", at(task.create_time.as_ref())),

@@ -15,14 +15,16 @@ use crate::wire::proto::v1;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Goes on by itself when the client service restarts or the leader changes; gives up when nobody answers for 30 s.
+Goes on by itself when the client service restarts or the leader changes; gives up when no
+client service answers for 30 s.
 Ending it (Ctrl-C) does not cancel the task.
 
-One task: its states go to stderr, its result, byte for byte, to stdout. Several: one line a task to stdout.
+One task: its states go to stderr, its result, byte for byte, to stdout. Several: one line a
+task to stdout.
 Exit status 0: all have succeeded. 1: one failed or was cancelled, or is unknown.
 
 Examples:
-  herdsman watch 01jd7k > result.bin
+  herdsman watch photo-17 > result.bin
   herdsman watch --output json a b c | jq -r '.taskId + \" \" + .state'")]
 pub(super) struct Watch {
     #[command(flatten)]

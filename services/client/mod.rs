@@ -60,7 +60,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let under_way = watch::Sender::new(0);
     let front = Front { link: link.clone(), hub, metrics, max_watch_age, draining: draining.clone(), under_way };
     let front = Arc::new(front);
-    let serving = serve::serve(listener, service::routes(&front), health.clone(), registry, stopping.clone());
+    let serving =
+        serve::serve(listener, service::routes(&front), &HEALTH_NAMES[1..], health.clone(), registry, stopping.clone());
     let drain = async {
         report_health(&health, link.state(), &shutdown).await;
         draining.cancel();

@@ -76,7 +76,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let crew = Crew::new(offer.clone(), options.handlers, options.drain, shutdown, metrics.clone());
     let link = Link::new(Grpc, options.store.follow(), crew, linked);
     let health = HealthReporter::new();
-    let serving = serve(options.listener, Routes::default(), health.clone(), registry, stopped.clone());
+    let serving = serve(options.listener, Routes::default(), &[], health.clone(), registry, stopped.clone());
     let showing = show(link_state.clone(), health, metrics);
     let membership = tokio::spawn(membership::keep(options.store, offer, link_state, stopped.clone()));
 

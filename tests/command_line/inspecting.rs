@@ -24,6 +24,9 @@ async fn a_task_can_be_read_when_every_service_is_dead() {
     assert!(tasks[0]["path"].as_str().unwrap().ends_with("/t"), "{tasks:?}");
     assert_eq!(tasks[0]["value"]["spec"]["kind"], "echo", "{tasks:?}");
 
+    let buckets = of("directory").iter().filter(|entry| entry["path"].as_str().unwrap().starts_with("/tasks/")).count();
+    assert_eq!(buckets, 1, "only the one with the task in it: {entries:?}");
+
     let path = tasks[0]["path"].as_str().unwrap();
     let said = herdsman(&["inspect", "--zookeeper", &place, path]).await.well();
     assert!(said.text().starts_with(&format!("{path} [task, ")), "{said:?}");

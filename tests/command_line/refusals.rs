@@ -42,6 +42,7 @@ async fn wrong_options_are_named() {
     cannot(&["list", "--state", "tired"], "tired").await;
     cannot(&["list", "--server", "https://127.0.0.1:7070"], "https").await;
     cannot(&["master"], "--zookeeper").await;
+    cannot(&["master", "--output", "json"], "--output").await;
     cannot(&["worker", "--zookeeper", "127.0.0.1:1", "--id", "../x"], "--id").await;
     cannot(&["worker", "--zookeeper", "127.0.0.1:1", "--session-timeout", "soon"], "--session-timeout").await;
     for label in ["Zone=A", "=a", &format!("zone={}", "a".repeat(256))] {

@@ -76,7 +76,7 @@ async fn a_submit_says_the_id_and_the_id_leads_to_the_task() {
     assert_eq!(herdsman(&["watch", "--server", &server, id]).await.well().stdout, b"some text");
 
     let shown = herdsman(&["get", "--server", &server, id]).await.well();
-    for part in [id, "SUCCEEDED", "some text", "owner=ada"] {
+    for part in [id, "SUCCEEDED", "some text", "owner=ada", "\nfence "] {
         assert!(shown.text().contains(part), "{part}: {shown:?}");
     }
     let object = &herdsman(&["get", "--server", &server, "--output", "json", id]).await.well().objects()[0];
@@ -164,7 +164,7 @@ async fn workers_and_cluster_say_what_is_there() {
     assert_eq!(workers[0]["state"], "WORKER_STATE_READY");
     assert!(workers[0]["kinds"].as_array().unwrap().iter().any(|kind| kind == "echo"), "{workers:?}");
     let state = &herdsman(&["cluster", "--server", &server, "--output", "json"]).await.well().objects()[0];
-    assert_eq!(state["tasks"]["succeeded"], "1");
+    assert_eq!((&state["tasks"]["succeeded"], &state["tasks"]["failed"]), (&"1".into(), &"0".into()), "zeros too");
     for verb in ["workers", "cluster"] {
         let said = herdsman(&[verb, "--server", &server]).await.well();
         assert!(said.text().lines().count() > 1, "{said:?}");

@@ -26,7 +26,8 @@ use trio::Trio;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Tasks survive a restart: they are in one file under the data directory, which one process at a time can use.
+Tasks survive a restart: they are in one file under the data directory, which one process at a
+time can use. With --in-memory nothing is kept.
 Ctrl-C stops it gracefully, a second one at once.
 
 Examples:

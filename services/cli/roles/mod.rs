@@ -31,8 +31,8 @@ use crate::{
 };
 
 const AFTER_HELP: &str = "\
-Logs go to stderr (HERDSMAN_LOG filters them), metrics are at http://LISTEN/metrics, health at grpc.health.v1.
-SIGTERM or Ctrl-C stops gracefully, a second one at once.";
+Logs go to stderr (HERDSMAN_LOG filters them), metrics are at http://LISTEN/metrics, health at
+grpc.health.v1. SIGTERM or Ctrl-C stops gracefully, a second one at once.";
 
 /// What every role of a cluster is told.
 #[derive(Debug, Args)]

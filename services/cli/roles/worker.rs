@@ -53,7 +53,7 @@ A handlers file, one section a kind:
   args = [\"-w\"]
 
 Examples:
-  herdsman worker --zookeeper zk1:2181 --slots 8 --queues default,nightly --handlers handlers.toml
+  herdsman worker --zookeeper zk1:2181 --queues default,nightly --handlers handlers.toml
 
 {AFTER_HELP}"))]
 pub(in crate::cli) struct Worker {

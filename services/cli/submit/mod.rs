@@ -27,8 +27,9 @@ const WATCHES: usize = 64;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints the id of the task; with --watch its result. The same id may be submitted again: it is the same task, as long as
-the rest is the same too. A submit whose answer was lost is repeated with the same ids for 30 s.
+Prints the id of the task; with --watch its result. The same id may be submitted again: it is
+the same task, as long as the rest is the same too and the task is kept. A submit whose answer
+was lost is repeated with the same ids for 30 s.
 
 Examples:
   herdsman submit --kind echo --payload hi --watch

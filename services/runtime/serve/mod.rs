@@ -23,6 +23,10 @@ pub use limits::{MAX_LINK_MESSAGE_BYTES, MAX_REQUEST_BYTES};
 use super::dial::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::wire::proto::DESCRIPTORS;
 
+/// What every role serves beside its own.
+const ADDED: [&str; 3] =
+    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
 /// Why a role does not listen.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -65,14 +69,16 @@ pub async fn bind(listen: SocketAddr, insecure: bool) -> Result<TcpListener, Bin
 /// [`limits::SHUTDOWN_GRACE`] to end, and what is left then is cut. Streams should be ended by their owner.
 ///
 /// `routes` has the role's own gRPC services, each built with a `max_decoding_message_size` of [`MAX_REQUEST_BYTES`] (for
-/// people's clients) or [`MAX_LINK_MESSAGE_BYTES`] (between Herdsman's services). gRPC reflection (v1 and v1alpha),
-/// `grpc.health.v1` as told through `health`, and `GET /metrics` from `registry` are added.
+/// people's clients) or [`MAX_LINK_MESSAGE_BYTES`] (between Herdsman's services); `names` are theirs, for reflection to
+/// list. gRPC reflection (v1 and v1alpha), `grpc.health.v1` as told through `health`, and `GET /metrics` from `registry`
+/// are added.
 ///
 /// # Errors
 /// Only what cannot be repaired by a restart with the same input.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
+    names: &[&str],
     health: HealthReporter,
     mut registry: Registry,
     shutdown: CancellationToken,
@@ -80,7 +86,7 @@ pub async fn serve(
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     let cut = CancellationToken::new();
     let incoming = incoming::incoming(listener, incoming::Gauges::register(&mut registry), cut.clone());
-    let routes = reflected(routes)?.add_service(HealthServer::new(HealthService::from_health_reporter(health)));
+    let routes = reflected(routes, names)?.add_service(HealthServer::new(HealthService::from_health_reporter(health)));
     let routes = Routes::from(metrics::route(routes.into_axum_router(), registry));
     tracing::info!(%address, "listening");
 
@@ -114,9 +120,13 @@ fn server() -> Server {
 }
 
 /// grpcurl 1.8 asks by v1alpha, newer clients by v1.
-fn reflected(routes: Routes) -> Result<Routes, ServeError> {
+fn reflected(routes: Routes, names: &[&str]) -> Result<Routes, ServeError> {
     let builder = || {
-        tonic_reflection::server::Builder::configure()
+        let builder = tonic_reflection::server::Builder::configure();
+        names
+            .iter()
+            .chain(&ADDED)
+            .fold(builder, |builder, &name| builder.with_service_name(name))
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             // What the details of our errors are made of.

@@ -20,7 +20,7 @@ async fn start() -> Running {
     let address = listener.local_addr().unwrap();
     let (health, shutdown) = (HealthReporter::new(), CancellationToken::new());
     let serving =
-        tokio::spawn(serve(listener, Routes::default(), health.clone(), Registry::default(), shutdown.clone()));
+        tokio::spawn(serve(listener, Routes::default(), &[], health.clone(), Registry::default(), shutdown.clone()));
     Running { address, health, shutdown, serving }
 }
 

@@ -27,6 +27,8 @@ pub struct Entry {
     /// Of its data.
     pub bytes: usize,
     pub version: i32,
+    /// Nodes directly under it.
+    pub children: i32,
     /// Goes with its session.
     pub ephemeral: bool,
 }
@@ -131,7 +133,7 @@ impl Codec {
             _ => ("foreign", text(data)),
         };
         let ephemeral = stat.ephemeral_owner != 0;
-        Entry { what, value, bytes: data.len(), version: stat.version, ephemeral, path }
+        Entry { what, value, bytes: data.len(), version: stat.version, children: stat.num_children, ephemeral, path }
     }
 
     fn task(&self, id: &str, data: &[u8]) -> Result<Value, String> {
