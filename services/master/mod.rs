@@ -38,7 +38,6 @@ pub use crate::domain::scheduler::Limits;
 use crate::{
     runtime::serve::{HealthReporter, ServeError, serve},
     store::{Candidate, Store, StoreError},
-    wire::proto::internal::v1::link_service_server,
 };
 
 /// What a master is told at its start.
@@ -82,14 +81,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     service::set_leading(&health, false).await;
 
     let stop_serving = CancellationToken::new();
-    let serving = serve(
-        listener,
-        Routes::new(service),
-        &[link_service_server::SERVICE_NAME],
-        health.clone(),
-        registry,
-        stop_serving.clone(),
-    );
+    let serving =
+        serve(listener, Routes::new(service), &[service::NAME], health.clone(), registry, stop_serving.clone());
     let candidate = Candidate { id: uuid::Uuid::new_v4(), address: advertise };
     let candidacies = Candidacies { store, candidate, limits, metrics, health, standing };
     let campaigning = async {

@@ -23,10 +23,13 @@ use crate::{
         proto::internal::v1::{
             LinkClientRequest, LinkClientResponse, LinkStandbyRequest, LinkStandbyResponse, LinkWorkerRequest,
             LinkWorkerResponse,
-            link_service_server::{LinkService, LinkServiceServer},
+            link_service_server::{self, LinkService, LinkServiceServer},
         },
     },
 };
+
+/// As reflection and health name it.
+pub(super) const NAME: &str = link_service_server::SERVICE_NAME;
 
 /// Messages between a link and its connection; the link has its own, larger, queue.
 const EDGE_MESSAGES: usize = 64;
