@@ -154,6 +154,22 @@ async fn a_python_client_generated_from_the_contract_submits_and_watches() {
     assert!(output.status.success() && !report.contains("Ran 0 tests"), "{report}");
 }
 
+#[tokio::test]
+async fn the_lines_for_python_in_the_readme_work() {
+    let (_cluster, address) = cluster().await;
+    let python = tool("HERDSMAN_TEST_PYTHON");
+    let generated = tempfile::tempdir().expect("a temporary directory");
+    generate(&python, generated.path());
+    let readme = std::fs::read_to_string("README.md").expect("the tests run at the root of the repository");
+    let block = readme.split_once("```python\n").and_then(|(_, rest)| rest.split_once("```"));
+    let lines = block.expect("README.md has a block of Python").0;
+    assert!(lines.contains(README_ADDRESS), "not the address that herdsman dev listens at:\n{lines}");
+    let mut program = Command::new(&python);
+    program.args(["-c", &lines.replace(README_ADDRESS, &address)]).env("PYTHONPATH", generated.path());
+    let told = said(&mut program);
+    assert!(told.ends_with("TASK_STATE_SUCCEEDED b'hello'\n"), "{told}");
+}
+
 /// As a user would, without the internal contract.
 fn generate(python: &str, directory: &Path) {
     let mut protoc = Command::new(python);

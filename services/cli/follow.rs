@@ -139,8 +139,8 @@ mod tests {
     /// Much longer than a test needs from one line to the next.
     const LIMIT: Duration = Duration::from_millis(500);
 
-    fn event(task_id: &str, state: v1::TaskState, revision: u64) -> Result<(v1::Task, u64), Status> {
-        Ok((v1::Task { task_id: task_id.into(), state: state.into(), revision, ..v1::Task::default() }, revision))
+    fn event(task_id: &str, state: v1::TaskState, revision: u64) -> (v1::Task, u64) {
+        (v1::Task { task_id: task_id.into(), state: state.into(), revision, ..v1::Task::default() }, revision)
     }
 
     fn lost() -> Result<(v1::Task, u64), Status> {
@@ -158,7 +158,7 @@ mod tests {
             opened.set(opened.get() + 1);
             let first = opened.get() == 1;
             async move {
-                let ended = || async { event("a", v1::TaskState::Succeeded, 1) };
+                let ended = || async { Ok(event("a", v1::TaskState::Succeeded, 1)) };
                 Ok(if first { stream::once(quiet()).boxed() } else { stream::once(ended()).boxed() })
             }
         };
@@ -179,8 +179,10 @@ mod tests {
         let open = |ids: Vec<String>, after| {
             asked.borrow_mut().push((ids, after));
             let events = match asked.borrow().len() {
-                1 => vec![event("a", v1::TaskState::Succeeded, 7), event("b", v1::TaskState::Running, 8), lost()],
-                _ => vec![event("b", v1::TaskState::Succeeded, 9)],
+                1 => {
+                    vec![Ok(event("a", v1::TaskState::Succeeded, 7)), Ok(event("b", v1::TaskState::Running, 8)), lost()]
+                }
+                _ => vec![Ok(event("b", v1::TaskState::Succeeded, 9))],
             };
             async { Ok(stream::iter(events).boxed()) }
         };
