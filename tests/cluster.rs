@@ -322,5 +322,5 @@ async fn a_record_that_somebody_else_wrote_is_set_aside_and_its_id_stays_taken()
     let next = &cluster.masters[1 - leader];
     assert!(next.log().iter().any(|line| line.contains("WARN") && line.contains("/bad")), "it is logged by its path");
     let told = cluster.told().await;
-    assert_eq!(told.corrupt_records, 1);
+    assert_eq!(told.corrupt_record_count, 1);
 }

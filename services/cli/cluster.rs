@@ -10,6 +10,9 @@ use super::{
 };
 use crate::wire::proto::v1;
 
+/// Workers asked for at once: the most that a page may have.
+const PAGE: i32 = 1_000;
+
 #[derive(Debug, Args)]
 pub(super) struct Workers {
     #[command(flatten)]
@@ -19,11 +22,21 @@ pub(super) struct Workers {
 impl Workers {
     pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
         let mut client = self.server.cluster().await?;
-        let reply = client.list_workers(call(v1::ListWorkersRequest {})).await?.into_inner();
-        if output.is_json() {
-            return reply.workers.iter().try_for_each(|worker| output.json(worker));
+        let mut workers = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let page = v1::ListWorkersRequest { page_size: PAGE, page_token };
+            let reply = client.list_workers(call(page)).await?.into_inner();
+            workers.extend(reply.workers);
+            page_token = reply.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
         }
-        let rows = reply.workers.into_iter().map(row).collect();
+        if output.is_json() {
+            return workers.iter().try_for_each(|worker| output.json(worker));
+        }
+        let rows = workers.into_iter().map(row).collect();
         output.table(&["WORKER", "STATE", "BUSY", "SLOTS", "KINDS", "QUEUES", "ADDRESS", "VERSION"], rows)
     }
 }
@@ -33,8 +46,8 @@ fn row(worker: v1::Worker) -> Vec<String> {
     vec![
         worker.worker_id,
         state,
-        worker.busy_slots.to_string(),
-        worker.slots.to_string(),
+        worker.busy_slot_count.to_string(),
+        worker.slot_count.to_string(),
         worker.kinds.join(","),
         worker.queues.join(","),
         worker.address,
@@ -52,11 +65,12 @@ impl Cluster {
     pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
         let mut client = self.server.cluster().await?;
         let reply = client.get_cluster(call(v1::GetClusterRequest {})).await?.into_inner();
-        if output.is_json() { output.json(&reply) } else { output.fields(&describe(&reply)) }
+        let cluster = reply.cluster.unwrap_or_default();
+        if output.is_json() { output.json(&cluster) } else { output.fields(&describe(&cluster)) }
     }
 }
 
-fn describe(cluster: &v1::GetClusterResponse) -> [(&'static str, String); 11] {
+fn describe(cluster: &v1::Cluster) -> [(&'static str, String); 11] {
     let leader = cluster.leader.clone().unwrap_or_default();
     let tasks = cluster.tasks.unwrap_or_default();
     [
@@ -66,19 +80,19 @@ fn describe(cluster: &v1::GetClusterResponse) -> [(&'static str, String); 11] {
                 "{} (term {}, for {}, version {})",
                 leader.address,
                 leader.term,
-                age(leader.lead_time.as_ref()),
+                age(leader.start_time.as_ref()),
                 leader.version
             ),
         ),
-        ("standbys", cluster.standbys.to_string()),
-        ("workers", cluster.workers.to_string()),
-        ("slots", format!("{} ({} busy)", cluster.slots, cluster.busy_slots)),
+        ("standbys", cluster.standby_count.to_string()),
+        ("workers", cluster.worker_count.to_string()),
+        ("slots", format!("{} ({} busy)", cluster.slot_count, cluster.busy_slot_count)),
         ("pending", tasks.pending.to_string()),
         ("assigned", tasks.assigned.to_string()),
         ("running", tasks.running.to_string()),
         ("succeeded", tasks.succeeded.to_string()),
         ("failed", tasks.failed.to_string()),
         ("cancelled", tasks.cancelled.to_string()),
-        ("corrupt records", cluster.corrupt_records.to_string()),
+        ("corrupt records", cluster.corrupt_record_count.to_string()),
     ]
 }

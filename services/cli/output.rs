@@ -29,8 +29,8 @@ impl Shown for v1::Worker {
     const NAME: &str = "herdsman.v1.Worker";
     const IN_FULL: bool = true;
 }
-impl Shown for v1::GetClusterResponse {
-    const NAME: &str = "herdsman.v1.GetClusterResponse";
+impl Shown for v1::Cluster {
+    const NAME: &str = "herdsman.v1.Cluster";
     const IN_FULL: bool = true;
 }
 

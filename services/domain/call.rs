@@ -31,7 +31,7 @@ pub enum Call {
         filter: TaskFilter,
     },
     Cluster,
-    Workers,
+    Workers(WorkerQuery),
 }
 
 /// One page of a listing, in the order of ids.
@@ -50,6 +50,21 @@ impl ListQuery {
     pub const MAX_PAGE: u32 = 1_000;
 }
 
+/// One page of the workers, in the order of ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerQuery {
+    /// 1 to [`ListQuery::MAX_PAGE`].
+    pub page_size: u32,
+    pub after: Option<WorkerId>,
+}
+
+impl Default for WorkerQuery {
+    /// The first page.
+    fn default() -> Self {
+        Self { page_size: ListQuery::DEFAULT_PAGE, after: None }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Of a submit, a cancel, a get.
@@ -57,7 +72,7 @@ pub enum Answer {
     /// Of a list, a watch.
     Page(Page),
     Cluster(ClusterView),
-    Workers(Vec<WorkerView>),
+    Workers(WorkerPage),
     Refused(Refusal),
 }
 
@@ -68,6 +83,15 @@ pub struct Page {
     pub next_after: Option<TaskId>,
     /// Of a watch: ids that are unknown.
     pub missing: Vec<TaskId>,
+    /// Of a watch: ids whose stored records cannot be read.
+    pub corrupt: Vec<TaskId>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerPage {
+    pub workers: Vec<WorkerView>,
+    /// Set: there is more after this id.
+    pub next_after: Option<WorkerId>,
 }
 
 /// Why the leader did not do it.
@@ -87,8 +111,8 @@ pub enum Refusal {
     DeadlineExceeded,
     #[error("too many watches on one link")]
     TooManyWatches,
-    /// The leader could not read the call, as only another version of the program can send it.
-    #[error("the leader cannot read the call: {0}")]
+    /// One end could not read what the other one sent, as only another version of the program can send it.
+    #[error("this service and the leader are of versions that do not understand each other: {0}")]
     Invalid(Arc<str>),
 }
 
@@ -121,7 +145,8 @@ pub struct ClusterView {
     /// host:port of the leader's links.
     pub address: String,
     pub term: Term,
-    pub lead_time: Wall,
+    /// When this leadership began.
+    pub start_time: Wall,
     /// Of the leader's program.
     pub version: String,
     pub workers: u32,
@@ -140,7 +165,7 @@ pub struct WorkerView {
     pub incarnation: Incarnation,
     pub state: WorkerState,
     pub busy_slots: u32,
-    /// None: not linked since the leader took over.
+    /// None: it has not said hello to this leader yet.
     pub offer: Option<WorkerOffer>,
 }
 

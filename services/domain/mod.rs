@@ -12,7 +12,10 @@ pub mod scheduler;
 mod task;
 mod time;
 
-pub use call::{Answer, Budget, Call, ClusterView, ListQuery, Page, Refusal, TaskEvent, WorkerState, WorkerView};
+pub use call::{
+    Answer, Budget, Call, ClusterView, ListQuery, Page, Refusal, TaskEvent, WorkerPage, WorkerQuery, WorkerState,
+    WorkerView,
+};
 pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
 pub use filter::TaskFilter;
 pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};

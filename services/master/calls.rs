@@ -97,8 +97,8 @@ impl Driver {
                 let answer = Answer::Cluster(self.cluster());
                 self.reply(&asker, answer);
             }
-            Call::Workers => {
-                let answer = Answer::Workers(self.scheduler.workers());
+            Call::Workers(query) => {
+                let answer = Answer::Workers(self.scheduler.workers(&query));
                 self.reply(&asker, answer);
             }
         }
@@ -117,7 +117,7 @@ impl Driver {
         ClusterView {
             address: self.about.address.clone(),
             term: self.scheduler.term(),
-            lead_time: self.about.lead_time,
+            start_time: self.about.lead_time,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             workers: totals.workers,
             slots: totals.slots,

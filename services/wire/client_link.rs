@@ -1,17 +1,20 @@
 //! The link between a client service and the leader, in and out.
 
-use std::{sync::Arc, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use super::{
     Detail, InvalidField,
     cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto},
-    filter_from_proto, filter_to_proto, name,
+    filter_from_proto, filter_to_proto, items, name, names,
     proto::{internal::v1 as link, v1},
     spec_from_proto, spec_to_proto,
     task::{state_from_proto, state_to_proto},
     task_from_proto, task_to_proto,
 };
-use crate::domain::{Answer, Budget, Call, ListQuery, Page, Refusal, Revision, TaskEvent, TaskFilter, TaskId, Term};
+use crate::domain::{
+    Answer, Budget, Call, ListQuery, Page, Refusal, Revision, TaskEvent, TaskFilter, TaskId, Term, WorkerPage,
+    WorkerQuery,
+};
 
 /// What a client service says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +70,7 @@ pub fn detail_of(call: &Call) -> Detail {
         | Call::List(_)
         | Call::WatchFilter { .. }
         | Call::Cluster
-        | Call::Workers => Detail::Summary,
+        | Call::Workers(_) => Detail::Summary,
     }
 }
 
@@ -174,7 +177,10 @@ fn call_to_proto(call: Call) -> link::call::Question {
             Question::WatchFilter(link::WatchFilterCall { filter_id, filter: Some(filter_to_proto(&filter)) })
         }
         Call::Cluster => Question::Cluster(v1::GetClusterRequest {}),
-        Call::Workers => Question::Workers(v1::ListWorkersRequest {}),
+        Call::Workers(query) => Question::Workers(link::ListWorkersCall {
+            page_size: query.page_size,
+            after_worker_id: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }),
     }
 }
 
@@ -201,7 +207,10 @@ fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, Inval
         Question::Watch(watch) => Call::Watch { task_ids: names("task_ids", &watch.task_ids)? },
         Question::WatchFilter(watch) => Call::WatchFilter { filter_id: watch.filter_id, filter: filter(watch.filter)? },
         Question::Cluster(_) => Call::Cluster,
-        Question::Workers(_) => Call::Workers,
+        Question::Workers(workers) => Call::Workers(WorkerQuery {
+            page_size: workers.page_size.clamp(1, ListQuery::MAX_PAGE),
+            after: optional_name("after_worker_id", &workers.after_worker_id)?,
+        }),
     })
 }
 
@@ -212,10 +221,12 @@ fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
             tasks: page.tasks.iter().map(|task| task_to_proto(task, detail)).collect(),
             next_after_task_id: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
             missing_task_ids: texts(&page.missing),
+            corrupt_task_ids: texts(&page.corrupt),
         }),
         Answer::Cluster(view) => link::reply::Answer::Cluster(cluster_to_proto(view)),
-        Answer::Workers(views) => link::reply::Answer::Workers(v1::ListWorkersResponse {
-            workers: views.iter().map(worker_to_proto).collect(),
+        Answer::Workers(page) => link::reply::Answer::Workers(link::WorkerPage {
+            workers: page.workers.iter().map(worker_to_proto).collect(),
+            next_after_worker_id: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
         Answer::Refused(refusal) => link::reply::Answer::Refusal(refusal_to_proto(refusal)),
     }
@@ -226,21 +237,19 @@ fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, Inva
         link::reply::Answer::Task(task) => {
             Answer::Task(task_from_proto(task).map_err(|error| error.within("reply.task"))?)
         }
-        link::reply::Answer::Page(page) => {
-            let tasks = page.tasks.into_iter().map(task_from_proto).collect::<Result<_, _>>();
-            Answer::Page(Page {
-                tasks: tasks.map_err(|error| error.within("reply.page.tasks"))?,
-                next_after: optional_name("reply.page.next_after_task_id", &page.next_after_task_id)?,
-                missing: names("reply.page.missing_task_ids", &page.missing_task_ids)?,
-            })
-        }
+        link::reply::Answer::Page(page) => Answer::Page(Page {
+            tasks: items("reply.page.tasks", page.tasks, task_from_proto)?,
+            next_after: optional_name("reply.page.next_after_task_id", &page.next_after_task_id)?,
+            missing: names("reply.page.missing_task_ids", &page.missing_task_ids)?,
+            corrupt: names("reply.page.corrupt_task_ids", &page.corrupt_task_ids)?,
+        }),
         link::reply::Answer::Cluster(view) => {
             Answer::Cluster(cluster_from_proto(view).map_err(|error| error.within("reply.cluster"))?)
         }
-        link::reply::Answer::Workers(response) => {
-            let workers = response.workers.into_iter().map(worker_from_proto).collect::<Result<_, _>>();
-            Answer::Workers(workers.map_err(|error| error.within("reply.workers"))?)
-        }
+        link::reply::Answer::Workers(page) => Answer::Workers(WorkerPage {
+            workers: items("reply.workers.workers", page.workers, worker_from_proto)?,
+            next_after: optional_name("reply.workers.next_after_worker_id", &page.next_after_worker_id)?,
+        }),
         link::reply::Answer::Refusal(refusal) => Answer::Refused(refusal_from_proto(refusal)?),
     })
 }
@@ -293,12 +302,11 @@ fn filter(filter: Option<v1::TaskFilter>) -> Result<TaskFilter, InvalidField> {
     filter_from_proto(filter.unwrap_or_default()).map_err(|error| error.within("filter"))
 }
 
-fn optional_name(field: &str, text: &str) -> Result<Option<TaskId>, InvalidField> {
+fn optional_name<T: FromStr>(field: &str, text: &str) -> Result<Option<T>, InvalidField>
+where
+    T::Err: std::fmt::Display,
+{
     if text.is_empty() { Ok(None) } else { name(field, text).map(Some) }
-}
-
-fn names(field: &str, texts: &[String]) -> Result<Vec<TaskId>, InvalidField> {
-    texts.iter().map(|text| name(field, text)).collect()
 }
 
 fn texts(ids: &[TaskId]) -> Vec<String> {

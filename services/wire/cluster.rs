@@ -1,20 +1,20 @@
 //! The cluster and its workers as readers see them, in and out.
 
-use super::{InvalidField, name, proto::v1, record::incarnation, task};
+use super::{InvalidField, name, names, proto::v1, record::incarnation, task};
 use crate::domain::{ClusterView, TaskState, Term, Wall, WorkerOffer, WorkerState, WorkerView};
 
-pub fn cluster_to_proto(view: &ClusterView) -> v1::GetClusterResponse {
+pub fn cluster_to_proto(view: &ClusterView) -> v1::Cluster {
     let count = |state| view.tasks.get(&state).map_or(0, |&count| i64::try_from(count).unwrap_or(i64::MAX));
-    v1::GetClusterResponse {
+    v1::Cluster {
         leader: Some(v1::Leader {
             address: view.address.clone(),
             term: view.term.0,
-            lead_time: Some(task::time_to_proto(view.lead_time)),
+            start_time: Some(task::time_to_proto(view.start_time)),
             version: view.version.clone(),
         }),
-        workers: signed(view.workers),
-        slots: signed(view.slots),
-        busy_slots: signed(view.busy_slots),
+        worker_count: signed(view.workers),
+        slot_count: signed(view.slots),
+        busy_slot_count: signed(view.busy_slots),
         tasks: Some(v1::TaskCounts {
             pending: count(TaskState::Pending),
             assigned: count(TaskState::Assigned),
@@ -23,14 +23,14 @@ pub fn cluster_to_proto(view: &ClusterView) -> v1::GetClusterResponse {
             failed: count(TaskState::Failed),
             cancelled: count(TaskState::Cancelled),
         }),
-        corrupt_records: i64::try_from(view.corrupt_records).unwrap_or(i64::MAX),
-        standbys: signed(view.standbys),
+        corrupt_record_count: i64::try_from(view.corrupt_records).unwrap_or(i64::MAX),
+        standby_count: signed(view.standbys),
     }
 }
 
 /// # Errors
 /// A number is negative.
-pub fn cluster_from_proto(view: v1::GetClusterResponse) -> Result<ClusterView, InvalidField> {
+pub fn cluster_from_proto(view: v1::Cluster) -> Result<ClusterView, InvalidField> {
     let leader = view.leader.unwrap_or_default();
     let counts = view.tasks.unwrap_or_default();
     let counts = [
@@ -44,13 +44,13 @@ pub fn cluster_from_proto(view: v1::GetClusterResponse) -> Result<ClusterView, I
     Ok(ClusterView {
         address: leader.address,
         term: Term(leader.term),
-        lead_time: task::time_from_proto("leader.lead_time", leader.lead_time)?.unwrap_or(Wall(0)),
+        start_time: task::time_from_proto("leader.start_time", leader.start_time)?.unwrap_or(Wall(0)),
         version: leader.version,
-        workers: task::count("workers", view.workers)?,
-        slots: task::count("slots", view.slots)?,
-        busy_slots: task::count("busy_slots", view.busy_slots)?,
-        standbys: task::count("standbys", view.standbys)?,
-        corrupt_records: large_count("corrupt_records", view.corrupt_records)?,
+        workers: task::count("worker_count", view.worker_count)?,
+        slots: task::count("slot_count", view.slot_count)?,
+        busy_slots: task::count("busy_slot_count", view.busy_slot_count)?,
+        standbys: task::count("standby_count", view.standby_count)?,
+        corrupt_records: large_count("corrupt_record_count", view.corrupt_record_count)?,
         tasks: counts
             .into_iter()
             .map(|(state, count)| Ok((state, large_count("tasks", count)?)))
@@ -69,13 +69,13 @@ pub fn worker_to_proto(view: &WorkerView) -> v1::Worker {
         worker_id: view.worker_id.to_string(),
         incarnation: view.incarnation.to_string(),
         state: state.into(),
-        busy_slots: signed(view.busy_slots),
+        busy_slot_count: signed(view.busy_slots),
         ..v1::Worker::default()
     };
     let Some(offer) = &view.offer else { return worker };
     v1::Worker {
         address: offer.address.clone(),
-        slots: signed(offer.slots),
+        slot_count: signed(offer.slots),
         kinds: offer.kinds.iter().map(ToString::to_string).collect(),
         queues: offer.queues.iter().map(ToString::to_string).collect(),
         labels: offer.labels.clone().into_iter().collect(),
@@ -100,7 +100,7 @@ pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField>
     let incarnation = uuid::Uuid::parse_str(&worker.incarnation)
         .map_err(|error| InvalidField::new("incarnation", error))
         .and_then(|uuid| incarnation("incarnation", uuid.as_bytes()))?;
-    let slots = task::count("slots", worker.slots)?;
+    let slots = task::count("slot_count", worker.slot_count)?;
     // A worker that offers has a slot at least.
     let offer = (slots > 0).then(|| {
         Ok::<_, InvalidField>(WorkerOffer {
@@ -108,8 +108,8 @@ pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField>
             incarnation,
             address: worker.address,
             slots,
-            kinds: worker.kinds.iter().map(|kind| name("kinds", kind)).collect::<Result<_, _>>()?,
-            queues: worker.queues.iter().map(|queue| name("queues", queue)).collect::<Result<_, _>>()?,
+            kinds: names("kinds", &worker.kinds)?,
+            queues: names("queues", &worker.queues)?,
             labels: task::labels("labels", worker.labels)?,
             version: worker.version,
         })
@@ -118,7 +118,7 @@ pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField>
         worker_id,
         incarnation,
         state,
-        busy_slots: task::count("busy_slots", worker.busy_slots)?,
+        busy_slots: task::count("busy_slot_count", worker.busy_slot_count)?,
         offer: offer.transpose()?,
     })
 }

@@ -59,7 +59,8 @@ impl InvalidField {
     /// The same, seen from the message that contains it.
     #[must_use]
     pub fn within(mut self, parent: &str) -> Self {
-        self.field = format!("{parent}.{}", self.field);
+        let dot = if self.field.is_empty() { "" } else { "." };
+        self.field = format!("{parent}{dot}{}", self.field);
         self
     }
 }
@@ -70,4 +71,22 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error| InvalidField::new(field, error))
+}
+
+/// Parses a list of them; the error names the item: `queues[0]`.
+pub fn names<T: std::str::FromStr, C: FromIterator<T>>(field: &str, texts: &[String]) -> Result<C, InvalidField>
+where
+    T::Err: std::fmt::Display,
+{
+    items(field, texts, |text| text.parse::<T>().map_err(|error| InvalidField::new("", error)))
+}
+
+/// Reads a list; the error names the item, and the field within it if there is one: `tasks[3].state`.
+fn items<Q, T, C: FromIterator<T>>(
+    field: &str,
+    items: impl IntoIterator<Item = Q>,
+    read: impl Fn(Q) -> Result<T, InvalidField>,
+) -> Result<C, InvalidField> {
+    let item = |(at, item)| read(item).map_err(|error| error.within(&format!("{field}[{at}]")));
+    items.into_iter().enumerate().map(item).collect()
 }

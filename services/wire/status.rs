@@ -15,6 +15,9 @@ const BUDGET_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// When to try again where a moment is enough: another client service, or the next leader, is a reconnect away.
 const SHORT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
+/// How much of an id that is none is told, in bytes: enough to see that it is too long.
+const LONGEST_ID_TOLD: usize = 64;
+
 /// Why a call of the public contract failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -22,6 +25,9 @@ pub enum CallError {
     Invalid(#[from] InvalidField),
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// What [`Refusal::CorruptRecord`] is to a submit.
+    #[error("this id is taken: its stored record cannot be read")]
+    CorruptExists,
     /// No leader answered in time. Whether a submit or a cancel was done is not known; repeating it is safe.
     #[error("no leader answered in time")]
     NoLeader,
@@ -39,9 +45,11 @@ pub enum CallError {
 impl CallError {
     pub fn code(&self) -> Code {
         match self {
-            Self::Invalid(_) | Self::Refused(Refusal::Invalid(_)) => Code::InvalidArgument,
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Refused(Refusal::Invalid(_)) => Code::Internal,
             Self::Refused(Refusal::TaskNotFound) => Code::NotFound,
-            Self::Refused(Refusal::TaskExists | Refusal::CorruptRecord) => Code::AlreadyExists,
+            Self::Refused(Refusal::TaskExists) | Self::CorruptExists => Code::AlreadyExists,
+            Self::Refused(Refusal::CorruptRecord) => Code::DataLoss,
             Self::Refused(Refusal::TaskEnded) => Code::FailedPrecondition,
             Self::Refused(Refusal::BudgetExhausted(_) | Refusal::TooManyWatches) | Self::Busy(_) => {
                 Code::ResourceExhausted
@@ -54,10 +62,11 @@ impl CallError {
     /// As `ErrorInfo.reason`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Invalid(_) | Self::Refused(Refusal::Invalid(_)) => "INVALID_FIELD",
+            Self::Invalid(_) => "INVALID_FIELD",
+            Self::Refused(Refusal::Invalid(_)) => "VERSION_MISMATCH",
             Self::Refused(Refusal::TaskNotFound) => "TASK_NOT_FOUND",
             Self::Refused(Refusal::TaskExists) => "TASK_EXISTS",
-            Self::Refused(Refusal::CorruptRecord) => "CORRUPT_RECORD",
+            Self::Refused(Refusal::CorruptRecord) | Self::CorruptExists => "CORRUPT_RECORD",
             Self::Refused(Refusal::TaskEnded) => "TASK_ENDED",
             Self::Refused(Refusal::BudgetExhausted(_)) => "BUDGET_EXHAUSTED",
             Self::Refused(Refusal::TooManyWatches) | Self::Busy(_) => "TOO_MANY_WATCHES",
@@ -71,7 +80,9 @@ impl CallError {
     fn retry_delay(&self) -> Option<Duration> {
         match self {
             Self::Refused(Refusal::BudgetExhausted(_)) => Some(BUDGET_RETRY_DELAY),
-            Self::NoLeader | Self::Draining | Self::Busy(_) => Some(SHORT_RETRY_DELAY),
+            Self::NoLeader | Self::Draining | Self::Busy(_) | Self::Refused(Refusal::TooManyWatches) => {
+                Some(SHORT_RETRY_DELAY)
+            }
             _ => None,
         }
     }
@@ -89,15 +100,17 @@ impl CallError {
         Status::with_error_details(self.code(), self.to_string(), details)
     }
 
-    /// The same for one item of SubmitTasks; an id that is not valid is given back as it came.
+    /// The same for one item of SubmitTasks; an id that is not valid is given back as it came, but for its length: an
+    /// answer is not to grow by what was sent wrong.
     pub fn item(&self, task_id: &str) -> v1::SubmitTaskError {
         let field = if let Self::Invalid(invalid) = self { invalid.field.clone() } else { String::new() };
         v1::SubmitTaskError {
             code: self.code().into(),
             message: self.to_string(),
             reason: self.reason().to_owned(),
-            task_id: task_id.to_owned(),
+            task_id: task_id[..task_id.floor_char_boundary(LONGEST_ID_TOLD)].to_owned(),
             field,
+            retry_delay: self.retry_delay().and_then(|delay| delay.try_into().ok()),
         }
     }
 }
@@ -166,10 +179,26 @@ mod tests {
     fn an_error_carries_its_reason_and_its_task() {
         let id = "a".parse().unwrap();
         let status = CallError::Refused(Refusal::CorruptRecord).status(Some(&id));
-        assert_eq!(status.code(), Code::AlreadyExists);
+        assert_eq!(status.code(), Code::DataLoss);
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("CORRUPT_RECORD", "herdsman"));
         assert_eq!(info.metadata["task_id"], "a");
+    }
+
+    #[test]
+    fn a_leader_of_another_version_is_not_the_caller_s_fault() {
+        let status = CallError::from(Refusal::Invalid("question: must be set".into())).status(None);
+        assert_eq!(status.code(), Code::Internal);
+        assert_eq!(reason_of(&status).as_deref(), Some("VERSION_MISMATCH"));
+        assert!(status.get_details_bad_request().is_none());
+    }
+
+    #[test]
+    fn an_item_says_when_to_try_again_and_gives_back_no_more_than_an_id() {
+        let delay = CallError::NoLeader.item("a").retry_delay.unwrap();
+        assert_eq!((delay.seconds, delay.nanos), (0, 500_000_000));
+        let long = CallError::from(InvalidField::new("task_id", "is too long")).item(&"ä".repeat(100));
+        assert_eq!((long.task_id.len(), long.retry_delay), (64, None));
     }
 
     #[test]

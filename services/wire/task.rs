@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{InvalidField, name, proto::v1};
+use super::{InvalidField, items, name, names, proto::v1};
 use crate::domain::{
     Failure, FailureReason, Fence, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, Outcome,
     Priority, Revision, Task, TaskFilter, TaskSpec, TaskState, Wall,
@@ -220,23 +220,16 @@ pub(super) fn time_from_proto(field: &str, time: Option<prost_types::Timestamp>)
 /// # Errors
 /// Names the first field that is not as the .proto says.
 pub fn filter_from_proto(filter: v1::TaskFilter) -> Result<TaskFilter, InvalidField> {
-    fn names<T: std::str::FromStr + Ord>(
-        field: &str,
-        texts: &[String],
-    ) -> Result<std::collections::BTreeSet<T>, InvalidField>
-    where
-        T::Err: std::fmt::Display,
-    {
+    for (field, texts) in [("queues", &filter.queues), ("kinds", &filter.kinds)] {
         if texts.len() > TaskFilter::MAX_NAMES {
             let problem = format!("must be at most {}, are {}", TaskFilter::MAX_NAMES, texts.len());
             return Err(InvalidField::new(field, problem));
         }
-        texts.iter().map(|text| name(field, text)).collect()
     }
     Ok(TaskFilter {
         queues: names("queues", &filter.queues)?,
         kinds: names("kinds", &filter.kinds)?,
-        states: filter.states.iter().map(|&state| state_from_proto("states", state)).collect::<Result<_, _>>()?,
+        states: items("states", filter.states, |state| state_from_proto("", state))?,
         labels: labels("labels", filter.labels)?,
     })
 }

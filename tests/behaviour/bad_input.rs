@@ -89,8 +89,8 @@ async fn listings_that_are_none_are_refused_by_name(mut herdsman: Herdsman) {
         page_token: page_token.to_owned(),
     };
     names(&tasks.list_tasks(list(-1, vec![], "")).await.unwrap_err(), "page_size");
-    names(&tasks.list_tasks(list(0, vec![99], "")).await.unwrap_err(), "filter.states");
-    names(&tasks.list_tasks(list(0, vec![0], "")).await.unwrap_err(), "filter.states");
+    names(&tasks.list_tasks(list(0, vec![1, 99], "")).await.unwrap_err(), "filter.states[1]");
+    names(&tasks.list_tasks(list(0, vec![0], "")).await.unwrap_err(), "filter.states[0]");
     names(&tasks.list_tasks(list(0, vec![], "no token")).await.unwrap_err(), "page_token");
     for id in ["a", "b"] {
         submit(tasks, request(id, "echo", "")).await;

@@ -71,16 +71,16 @@ async fn the_cluster_tells_of_itself(mut herdsman: Herdsman) {
     reaches(&mut herdsman.tasks, "running", TaskState::Running).await;
     ended(&mut herdsman.tasks, "done").await;
     let mut cluster = herdsman.cluster_service().await;
-    let told = cluster.get_cluster(GetClusterRequest {}).await.unwrap().into_inner();
+    let told = cluster.get_cluster(GetClusterRequest {}).await.unwrap().into_inner().cluster.unwrap();
     let leader = told.leader.expect("somebody leads");
     assert!(leader.term > 0 || !leader.address.is_empty(), "{leader:?}");
-    assert_eq!((told.workers, told.slots, told.busy_slots, told.corrupt_records), (1, 4, 1, 0));
+    assert_eq!((told.worker_count, told.slot_count, told.busy_slot_count, told.corrupt_record_count), (1, 4, 1, 0));
     let counts = told.tasks.unwrap();
     assert_eq!((counts.pending, counts.assigned, counts.running, counts.succeeded), (1, 0, 1, 1));
-    let workers = cluster.list_workers(ListWorkersRequest {}).await.unwrap().into_inner().workers;
+    let workers = cluster.list_workers(ListWorkersRequest::default()).await.unwrap().into_inner().workers;
     assert_eq!(workers.len(), 1);
     let worker = &workers[0];
-    assert_eq!((worker.state(), worker.slots, worker.busy_slots), (WorkerState::Ready, 4, 1));
+    assert_eq!((worker.state(), worker.slot_count, worker.busy_slot_count), (WorkerState::Ready, 4, 1));
     assert!(["echo", "noop", "sleep"].iter().all(|kind| worker.kinds.iter().any(|served| served == kind)));
     assert_eq!(worker.queues, ["default"]);
 }

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt};
 use herdsman::{
     domain::{
         Answer, Call, ClusterView, Fence, Outcome, Page, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec,
-        TaskState, Term, Wall, WorkerOffer,
+        TaskState, Term, Wall, WorkerOffer, WorkerPage,
     },
     store::{Candidate, Leader, Leadership, Registration, Store, StoreError},
     wire::{
@@ -137,7 +137,7 @@ impl World {
                 let more = tasks.len() > query.page_size as usize;
                 tasks.truncate(query.page_size as usize);
                 let next_after = tasks.last().filter(|_| more).map(|task| task.id.clone());
-                Answer::Page(Page { tasks, next_after, missing: Vec::new() })
+                Answer::Page(Page { tasks, next_after, ..Page::default() })
             }
             Call::Watch { task_ids } => {
                 let mut page = Page::default();
@@ -150,11 +150,11 @@ impl World {
                 Answer::Page(page)
             }
             Call::WatchFilter { .. } => Answer::Page(Page::default()),
-            Call::Workers => Answer::Workers(Vec::new()),
+            Call::Workers(_) => Answer::Workers(WorkerPage::default()),
             Call::Cluster => Answer::Cluster(ClusterView {
                 address: "here:1".into(),
                 term,
-                lead_time: Wall(0),
+                start_time: Wall(0),
                 version: "test".into(),
                 workers: 0,
                 slots: 0,

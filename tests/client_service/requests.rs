@@ -32,7 +32,7 @@ async fn a_task_is_submitted_got_listed_and_cancelled() {
     let list = tasks.list_tasks(ListTasksRequest::default()).await.unwrap().into_inner();
     assert_eq!((list.tasks.len(), list.next_page_token.as_str()), (1, ""));
     let mut cluster = ClusterServiceClient::new(house.channel().await);
-    let view = cluster.get_cluster(GetClusterRequest {}).await.unwrap().into_inner();
+    let view = cluster.get_cluster(GetClusterRequest {}).await.unwrap().into_inner().cluster.unwrap();
     assert_eq!(view.leader.unwrap().term, 1);
 }
 
@@ -82,8 +82,8 @@ async fn bad_input_of_every_kind_names_its_field() {
     for (request, bad) in [
         (list(|list| list.page_size = -1), "page_size"),
         (list(|list| list.page_token = "nonsense".into()), "page_token"),
-        (list(|list| list.filter.as_mut().unwrap().states = vec![77]), "filter.states"),
-        (list(|list| list.filter.as_mut().unwrap().queues = vec!["Q".into()]), "filter.queues"),
+        (list(|list| list.filter.as_mut().unwrap().states = vec![77]), "filter.states[0]"),
+        (list(|list| list.filter.as_mut().unwrap().queues = vec!["Q".into()]), "filter.queues[0]"),
     ] {
         assert_eq!(field(&tasks.list_tasks(request).await.unwrap_err()), bad);
     }
@@ -182,6 +182,38 @@ async fn every_item_of_a_batch_has_its_own_outcome_in_its_place() {
             (at, Outcome::Task(task)) => assert_eq!(task.task_id, format!("t{at}")),
             (at, Outcome::Error(error)) => panic!("{at}: {error:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_accepted_in_its_order_and_the_first_of_two_with_one_id_counts() {
+    let (house, _leader) = House::lead().await;
+    let mut requests: Vec<_> = (0..999).map(|at| echo(&format!("t{}", (at * 7) % 999))).collect();
+    let mut second = echo("t0");
+    second.spec.as_mut().unwrap().payload = "other".into();
+    requests.push(second);
+    let response = house.tasks().await.submit_tasks(SubmitTasksRequest { requests }).await.unwrap().into_inner();
+    let mut outcomes: Vec<_> = response.outcomes.into_iter().map(|outcome| outcome.outcome.unwrap()).collect();
+    let Some(Outcome::Error(error)) = outcomes.pop() else { panic!("the second t0 is refused") };
+    assert_eq!(error.reason, "TASK_EXISTS");
+    let mut last = 0;
+    for outcome in outcomes {
+        let Outcome::Task(task) = outcome else { panic!("{outcome:?}") };
+        assert!(task.revision > last, "{} came before its predecessor", task.task_id);
+        assert_eq!(task.spec, None, "the answer stays small");
+        last = task.revision;
+    }
+}
+
+#[tokio::test]
+async fn without_a_leader_every_item_of_a_long_batch_says_when_to_try_again_and_none_waits_twice() {
+    let house = House::build().await;
+    let requests = (0..1_000).map(|at| echo(&format!("t{at}"))).collect();
+    let response =
+        within(house.tasks().await.submit_tasks(SubmitTasksRequest { requests })).await.unwrap().into_inner();
+    for outcome in response.outcomes {
+        let Some(Outcome::Error(error)) = outcome.outcome else { panic!("{outcome:?}") };
+        assert_eq!((error.reason.as_str(), error.retry_delay.is_some()), ("NO_LEADER", true));
     }
 }
 

@@ -160,7 +160,7 @@ async fn workers_and_cluster_say_what_is_there() {
     herdsman(&["submit", "--server", &server, "--kind", "noop", "--watch"]).await.well();
     let workers = herdsman(&["workers", "--server", &server, "--output", "json"]).await.well().objects();
     assert_eq!(workers.len(), 1);
-    assert_eq!(workers[0]["slots"], 3);
+    assert_eq!(workers[0]["slotCount"], 3);
     assert_eq!(workers[0]["state"], "WORKER_STATE_READY");
     assert!(workers[0]["kinds"].as_array().unwrap().iter().any(|kind| kind == "echo"), "{workers:?}");
     let state = &herdsman(&["cluster", "--server", &server, "--output", "json"]).await.well().objects()[0];

@@ -96,7 +96,7 @@ class Tasks(unittest.TestCase):
         self.assertEqual(code, grpc.StatusCode.NOT_FOUND)
 
     def test_the_cluster_names_its_leader_and_its_workers(self):
-        cluster = self.cluster.GetCluster(cluster_pb2.GetClusterRequest(), timeout=LIMIT_SECONDS)
+        cluster = self.cluster.GetCluster(cluster_pb2.GetClusterRequest(), timeout=LIMIT_SECONDS).cluster
         self.assertGreaterEqual(cluster.leader.term, 1)
         workers = self.cluster.ListWorkers(cluster_pb2.ListWorkersRequest(), timeout=LIMIT_SECONDS).workers
         self.assertEqual([worker.state for worker in workers], [cluster_pb2.WORKER_STATE_READY])

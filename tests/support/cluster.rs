@@ -3,8 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use herdsman::wire::proto::v1::{
-    GetClusterRequest, GetClusterResponse, GetTaskRequest, ListWorkersRequest, SubmitTaskRequest, Task, TaskSpec,
-    TaskState, WatchTaskRequest, WorkerState, cluster_service_client::ClusterServiceClient,
+    self, GetClusterRequest, GetTaskRequest, ListWorkersRequest, SubmitTaskRequest, Task, TaskSpec, TaskState,
+    WatchTaskRequest, WorkerState, cluster_service_client::ClusterServiceClient,
     task_service_client::TaskServiceClient,
 };
 use tonic::{Status, transport::Channel};
@@ -73,10 +73,10 @@ impl Cluster {
     }
 
     /// What the leader tells of the cluster.
-    pub async fn told(&self) -> GetClusterResponse {
+    pub async fn told(&self) -> v1::Cluster {
         eventually("somebody leads", LIMIT, async || {
             let mut cluster = cluster_service(&self.clients[0].url()).await?;
-            Some(cluster.get_cluster(GetClusterRequest {}).await.ok()?.into_inner())
+            cluster.get_cluster(GetClusterRequest {}).await.ok()?.into_inner().cluster
         })
         .await
     }
@@ -102,7 +102,8 @@ pub async fn tasks(url: &str) -> TaskServiceClient<Channel> {
 /// Waits until so many workers get tasks.
 pub async fn workers_are_ready(url: &str, count: usize) {
     eventually(&format!("{count} workers are ready"), LIMIT, async || {
-        let workers = cluster_service(url).await?.list_workers(ListWorkersRequest {}).await.ok()?.into_inner().workers;
+        let workers =
+            cluster_service(url).await?.list_workers(ListWorkersRequest::default()).await.ok()?.into_inner().workers;
         let ready = workers.iter().filter(|worker| worker.state() == WorkerState::Ready).count();
         (ready == count).then_some(())
     })

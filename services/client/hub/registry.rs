@@ -211,7 +211,7 @@ impl Registry {
     }
 
     fn tasks_answered(&mut self, asked: Asked, answer: Answer) {
-        let Page { tasks, missing, .. } = match answer {
+        let Page { tasks, missing, corrupt, .. } = match answer {
             Answer::Page(page) => page,
             other => {
                 let error = unexpected(other);
@@ -220,11 +220,14 @@ impl Registry {
         };
         let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
         let missing: BTreeSet<_> = missing.into_iter().collect();
+        let corrupt: BTreeSet<_> = corrupt.into_iter().collect();
         for (task_id, joiners) in asked {
             if let Some(task) = tasks.remove(&task_id) {
                 self.task_answered(&task, &joiners);
             } else if missing.contains(&task_id) {
                 self.fail_task(&task_id, &joiners, &Refusal::TaskNotFound.into());
+            } else if corrupt.contains(&task_id) {
+                self.fail_task(&task_id, &joiners, &Refusal::CorruptRecord.into());
             } else {
                 self.fail_task(&task_id, &joiners, &unexpected(Answer::Page(Page::default())));
             }

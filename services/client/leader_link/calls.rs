@@ -147,7 +147,7 @@ mod tests {
         let (waits, _answer) = caller(&places);
         calls.enter(Call::Cluster, None, Asker::Hub(7), now);
         assert_eq!(calls.enter(Call::Cluster, None, gone, now), None);
-        calls.enter(Call::Workers, None, waits, now);
+        calls.enter(Call::Workers(crate::domain::WorkerQuery::default()), None, waits, now);
         assert_eq!(calls.for_a_new_link().len(), 1);
     }
 }

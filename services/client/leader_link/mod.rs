@@ -18,7 +18,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::sleep_until,
 };
 use tokio_util::sync::CancellationToken;
@@ -122,16 +122,39 @@ impl LeaderLink {
     /// # Errors
     /// See [`AskError`].
     pub async fn ask(&self, call: Call, deadline: Instant) -> Result<Answer, AskError> {
-        let answered = async {
-            let place = self.places.clone().acquire_owned().await.map_err(|_| AskError::Stopped)?;
-            let (reply, answer) = tokio::sync::oneshot::channel();
-            let asker = Asker::Caller { reply, _place: place };
-            self.requests.send(Request::Ask { call, deadline, asker }).await.map_err(|_| AskError::Stopped)?;
-            answer.await.map_err(|_| AskError::Stopped)
-        };
+        self.in_time(deadline, async { self.enter(call, deadline).await?.await.map_err(|_| AskError::Stopped) }).await
+    }
+
+    /// As [`Self::ask`], but in two steps: when the first one is done, the call has its place in line, so that whoever
+    /// enters a second one then has it asked after this one. The second step is to wait for the answer.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub async fn ask_in_line(
+        &self,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<impl Future<Output = Result<Answer, AskError>>, AskError> {
+        let answer = self.in_time(deadline, self.enter(call, deadline)).await?;
+        Ok(self.in_time(deadline, async { answer.await.map_err(|_| AskError::Stopped) }))
+    }
+
+    async fn enter(&self, call: Call, deadline: Instant) -> Result<oneshot::Receiver<Answer>, AskError> {
+        let place = self.places.clone().acquire_owned().await.map_err(|_| AskError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        let asker = Asker::Caller { reply, _place: place };
+        self.requests.send(Request::Ask { call, deadline, asker }).await.map_err(|_| AskError::Stopped)?;
+        Ok(answer)
+    }
+
+    async fn in_time<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, AskError>>,
+    ) -> Result<T, AskError> {
         tokio::select! {
             biased;
-            answer = answered => answer,
+            done = work => done,
             () = self.leaderless() => Err(AskError::NoLeader),
             () = sleep_until(deadline.into()) => Err(AskError::DeadlineExceeded),
         }

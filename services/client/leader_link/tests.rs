@@ -7,7 +7,7 @@ use tokio_util::sync::PollSender;
 
 use super::*;
 use crate::{
-    domain::{Page, Refusal},
+    domain::{Page, Refusal, WorkerPage, WorkerQuery},
     wire::{ClientToLeader, Detail, LeaderToClient},
 };
 
@@ -102,11 +102,11 @@ async fn answers_find_their_askers_in_any_order() {
     let mut peer = ends.welcome(1).await;
     let cluster = ends.ask(Call::Cluster);
     let first = peer.hear_call().await;
-    let workers = ends.ask(Call::Workers);
+    let workers = ends.ask(Call::Workers(WorkerQuery::default()));
     let second = peer.hear_call().await;
-    peer.answer(second.0, Answer::Workers(Vec::new())).await;
+    peer.answer(second.0, Answer::Workers(WorkerPage::default())).await;
     peer.answer(first.0, Answer::Refused(Refusal::TooManyWatches)).await;
-    assert_eq!(workers.await.unwrap(), Ok(Answer::Workers(Vec::new())));
+    assert_eq!(workers.await.unwrap(), Ok(Answer::Workers(WorkerPage::default())));
     assert_eq!(cluster.await.unwrap(), Ok(Answer::Refused(Refusal::TooManyWatches)));
 }
 
@@ -132,7 +132,7 @@ async fn a_leader_that_does_not_read_can_still_be_heard() {
     let first = ends.ask(Call::Cluster);
     let (call_id, _) = peer.hear_call().await;
     // More than the way to the leader holds.
-    let others: Vec<_> = (0..8).map(|_| ends.ask(Call::Workers)).collect();
+    let others: Vec<_> = (0..8).map(|_| ends.ask(Call::Workers(WorkerQuery::default()))).collect();
     peer.answer(call_id, Answer::Page(Page::default())).await;
     assert_eq!(first.await.unwrap(), Ok(Answer::Page(Page::default())));
     others.iter().for_each(tokio::task::JoinHandle::abort);

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Front, unfitting};
+use super::{
+    Front,
+    page_token::{self, Listing},
+    request, unfitting,
+};
 use crate::{
     domain::{Answer, Call},
     wire::{
-        cluster_to_proto,
+        CallError, cluster_to_proto,
         proto::v1::{
             GetClusterRequest, GetClusterResponse, ListWorkersRequest, ListWorkersResponse,
             cluster_service_server::ClusterService,
@@ -25,7 +29,7 @@ impl ClusterService for Cluster {
     async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<GetClusterResponse>, Status> {
         self.0
             .unary("GetCluster", request, async |_, context| match self.0.ask(Call::Cluster, context).await {
-                Ok(Answer::Cluster(view)) => Ok(cluster_to_proto(&view)),
+                Ok(Answer::Cluster(view)) => Ok(GetClusterResponse { cluster: Some(cluster_to_proto(&view)) }),
                 Ok(_) => Err(unfitting().status(None)),
                 Err(error) => Err(error.status(None)),
             })
@@ -37,12 +41,16 @@ impl ClusterService for Cluster {
         request: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
         self.0
-            .unary("ListWorkers", request, async |_, context| match self.0.ask(Call::Workers, context).await {
-                Ok(Answer::Workers(views)) => {
-                    Ok(ListWorkersResponse { workers: views.iter().map(worker_to_proto).collect() })
+            .unary("ListWorkers", request, async |request, context| {
+                let query = request::workers(&request).map_err(|error| CallError::from(error).status(None))?;
+                match self.0.ask(Call::Workers(query), context).await {
+                    Ok(Answer::Workers(page)) => Ok(ListWorkersResponse {
+                        workers: page.workers.iter().map(worker_to_proto).collect(),
+                        next_page_token: page_token::next(&Listing::workers(), page.next_after.as_ref()),
+                    }),
+                    Ok(_) => Err(unfitting().status(None)),
+                    Err(error) => Err(error.status(None)),
                 }
-                Ok(_) => Err(unfitting().status(None)),
-                Err(error) => Err(error.status(None)),
             })
             .await
     }

@@ -97,10 +97,15 @@ impl Front {
     }
 
     async fn ask_for_task(&self, call: Call, context: Context) -> Result<Task, CallError> {
-        match self.ask(call, context).await? {
-            Answer::Task(task) => Ok(task),
-            _ => Err(unfitting()),
-        }
+        task_in(self.link.ask(call, context.deadline).await?)
+    }
+}
+
+fn task_in(answer: Answer) -> Result<Task, CallError> {
+    match answer {
+        Answer::Task(task) => Ok(task),
+        Answer::Refused(refusal) => Err(refusal.into()),
+        _ => Err(unfitting()),
     }
 }
 
@@ -116,7 +121,7 @@ impl From<AskError> for CallError {
 
 /// An answer to something else than what was asked: the leader is of another version.
 fn unfitting() -> CallError {
-    Refusal::Invalid("its answer does not fit the question".into()).into()
+    Refusal::Invalid("the answer does not fit the question".into()).into()
 }
 
 fn span(rpc: &'static str, metadata: &MetadataMap) -> Span {

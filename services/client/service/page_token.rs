@@ -1,11 +1,10 @@
-//! Page tokens: where a listing goes on, opaque to its client, good for one filter.
+//! Page tokens: where a listing goes on, opaque to its client, good for one kind of listing and one filter.
+
+use std::{fmt::Display, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{
-    domain::{TaskFilter, TaskId},
-    wire::InvalidField,
-};
+use crate::{domain::TaskFilter, wire::InvalidField};
 
 /// Of the content; another one is refused.
 const VERSION: u8 = 1;
@@ -13,19 +12,33 @@ const DIGEST_BYTES: usize = 8;
 /// Longest token that is looked at: version, digest and the longest id are 72 bytes, 96 in base64.
 const MAX_TOKEN_BYTES: usize = 128;
 
-/// The token of the page after `after`.
-pub(super) fn encode(filter: &TaskFilter, after: &TaskId) -> String {
+/// What a token is good for.
+pub(super) struct Listing([u8; DIGEST_BYTES]);
+
+impl Listing {
+    pub(super) fn tasks(filter: &TaskFilter) -> Self {
+        Self(digest(filter))
+    }
+
+    pub(super) fn workers() -> Self {
+        Self(*b"@workers")
+    }
+}
+
+/// The token of the page after this id; empty if there is none.
+pub(super) fn next<T: Display>(listing: &Listing, after: Option<&T>) -> String {
+    let Some(after) = after else { return String::new() };
     let mut content = vec![VERSION];
-    content.extend(digest(filter));
-    content.extend(after.as_str().as_bytes());
+    content.extend(listing.0);
+    content.extend(after.to_string().as_bytes());
     URL_SAFE_NO_PAD.encode(content)
 }
 
-/// The id after which a listing with this filter goes on; None for the first page.
+/// The id after which a listing goes on; None for the first page.
 ///
 /// # Errors
-/// It is not a token, or one of another filter.
-pub(super) fn decode(filter: &TaskFilter, token: &str) -> Result<Option<TaskId>, InvalidField> {
+/// It is not a token, or one of another listing.
+pub(super) fn decode<T: FromStr>(listing: &Listing, token: &str) -> Result<Option<T>, InvalidField> {
     if token.is_empty() {
         return Ok(None);
     }
@@ -40,8 +53,8 @@ pub(super) fn decode(filter: &TaskFilter, token: &str) -> Result<Option<TaskId>,
         return Err(invalid("is of another version of Herdsman: begin the listing again"));
     }
     let (of, after) = content.split_at_checked(DIGEST_BYTES).ok_or_else(not_a_token)?;
-    if of != digest(filter) {
-        return Err(invalid("belongs to a listing with another filter"));
+    if of != listing.0 {
+        return Err(invalid("belongs to another listing, or one with another filter"));
     }
     let after = std::str::from_utf8(after).ok().and_then(|after| after.parse().ok());
     after.map(Some).ok_or_else(not_a_token)
@@ -80,23 +93,30 @@ fn digest(filter: &TaskFilter) -> [u8; DIGEST_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::TaskState;
+    use crate::domain::{TaskId, TaskState, WorkerId};
 
-    fn pending() -> TaskFilter {
-        TaskFilter { states: [TaskState::Pending].into(), ..TaskFilter::default() }
+    fn pending() -> Listing {
+        Listing::tasks(&TaskFilter { states: [TaskState::Pending].into(), ..TaskFilter::default() })
+    }
+
+    fn encode(listing: &Listing, after: &TaskId) -> String {
+        next(listing, Some(after))
     }
 
     #[test]
     fn a_token_goes_on_where_its_page_ended() {
         let after: TaskId = "z".repeat(63).parse().unwrap();
         assert_eq!(decode(&pending(), &encode(&pending(), &after)), Ok(Some(after)));
-        assert_eq!(decode(&pending(), ""), Ok(None));
+        assert_eq!(decode::<TaskId>(&pending(), ""), Ok(None));
+        assert_eq!(next::<TaskId>(&pending(), None), "");
     }
 
     #[test]
     fn a_token_of_another_filter_is_refused() {
-        let error = decode(&TaskFilter::default(), &encode(&pending(), &"a".parse().unwrap())).unwrap_err();
-        assert_eq!(error.field, "page_token");
+        let token = encode(&pending(), &"a".parse().unwrap());
+        let all = Listing::tasks(&TaskFilter::default());
+        assert_eq!(decode::<TaskId>(&all, &token).unwrap_err().field, "page_token");
+        assert_eq!(decode::<WorkerId>(&Listing::workers(), &token).unwrap_err().field, "page_token");
     }
 
     #[test]
@@ -104,7 +124,7 @@ mod tests {
         let good = encode(&pending(), &"a".parse().unwrap());
         let other_version = URL_SAFE_NO_PAD.encode([2; 12]);
         for bad in ["x", "ä", "AQ", &good[..good.len() - 2], &"A".repeat(4_000), &other_version] {
-            assert_eq!(decode(&pending(), bad).unwrap_err().field, "page_token", "{bad}");
+            assert_eq!(decode::<TaskId>(&pending(), bad).unwrap_err().field, "page_token", "{bad}");
         }
     }
 }

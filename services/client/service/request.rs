@@ -1,15 +1,15 @@
 //! Requests at the door: what is not as the .proto says is refused here, by the name of its field.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use uuid::Uuid;
 
-use super::page_token;
+use super::page_token::{self, Listing};
 use crate::{
     client::hub::Target,
-    domain::{ListQuery, Revision, TaskFilter, TaskId, TaskSpec},
-    wire::{InvalidField, filter_from_proto, name, proto::v1, spec_from_proto},
+    domain::{ListQuery, Revision, TaskFilter, TaskId, TaskSpec, WorkerQuery},
+    wire::{InvalidField, filter_from_proto, name, names, proto::v1, spec_from_proto},
 };
 
 /// Most items of one SubmitTasks.
@@ -46,16 +46,22 @@ pub(super) fn items(request: v1::SubmitTasksRequest) -> Result<Vec<v1::SubmitTas
 
 pub(super) fn list(request: v1::ListTasksRequest) -> Result<ListQuery, InvalidField> {
     let filter = filter(request.filter.unwrap_or_default())?;
-    let page_size = match u32::try_from(request.page_size) {
-        Ok(0) => ListQuery::DEFAULT_PAGE,
-        Ok(size) => size.min(ListQuery::MAX_PAGE),
-        Err(_) => {
-            let problem = format!("must not be negative, is {}", request.page_size);
-            return Err(InvalidField::new("page_size", problem));
-        }
-    };
-    let after = page_token::decode(&filter, &request.page_token)?;
+    let page_size = page_size(request.page_size)?;
+    let after = page_token::decode(&Listing::tasks(&filter), &request.page_token)?;
     Ok(ListQuery { filter, page_size, after, after_revision: Revision(0) })
+}
+
+pub(super) fn workers(request: &v1::ListWorkersRequest) -> Result<WorkerQuery, InvalidField> {
+    let page_size = page_size(request.page_size)?;
+    Ok(WorkerQuery { page_size, after: page_token::decode(&Listing::workers(), &request.page_token)? })
+}
+
+fn page_size(asked: i32) -> Result<u32, InvalidField> {
+    match u32::try_from(asked) {
+        Ok(0) => Ok(ListQuery::DEFAULT_PAGE),
+        Ok(size) => Ok(size.min(ListQuery::MAX_PAGE)),
+        Err(_) => Err(InvalidField::new("page_size", format!("must not be negative, is {asked}"))),
+    }
 }
 
 pub(super) fn target(target: Option<v1::watch_tasks_request::Target>) -> Result<Target, InvalidField> {
@@ -66,8 +72,7 @@ pub(super) fn target(target: Option<v1::watch_tasks_request::Target>) -> Result<
                 let problem = format!("must be 1 to {MAX_WATCHED_IDS}, are {}", task_ids.len());
                 return Err(InvalidField::new("ids.task_ids", problem));
             }
-            let ids = task_ids.iter().enumerate().map(|(at, id)| name(&format!("ids.task_ids[{at}]"), id));
-            ids.collect::<Result<BTreeSet<_>, _>>().map(Target::Ids)
+            names("ids.task_ids", &task_ids).map(Target::Ids)
         }
     }
 }

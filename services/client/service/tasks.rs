@@ -7,12 +7,14 @@ use tonic::{Request, Response, Status, async_trait};
 use tracing::Span;
 
 use super::{
-    Context, Front, page_token, request, unfitting,
+    Context, Front,
+    page_token::{self, Listing},
+    request, task_in, unfitting,
     watches::{self, Updates},
 };
 use crate::{
     client::hub::Target,
-    domain::{Answer, Call, Revision, TaskId},
+    domain::{Answer, Call, Refusal, Revision, Task, TaskId},
     runtime::telemetry,
     wire::{
         CallError, Detail, InvalidField,
@@ -35,8 +37,12 @@ impl TaskService for Tasks {
         self.0
             .unary("SubmitTask", request, async |request, context| {
                 let id = request::new_task_id(&request.task_id).map_err(invalid)?;
-                let task = self.submit(&id, request.spec, context).await.map_err(|error| error.status(Some(&id)))?;
-                Ok(SubmitTaskResponse { task: Some(task) })
+                let submitted = async {
+                    let call = submit(id.clone(), request.spec)?;
+                    self.0.ask_for_task(call, context).await.map_err(of_submit)
+                };
+                let task = submitted.await.map_err(|error| error.status(Some(&id)))?;
+                Ok(SubmitTaskResponse { task: Some(task_to_proto(&task, Detail::Summary)) })
             })
             .await
     }
@@ -48,8 +54,8 @@ impl TaskService for Tasks {
         self.0
             .unary("SubmitTasks", request, async |request, context| {
                 let items = request::items(request).map_err(invalid)?;
-                let outcomes = items.into_iter().enumerate().map(|(at, item)| self.submit_item(at, item, context));
-                Ok(SubmitTasksResponse { outcomes: join_all(outcomes).await })
+                let outcomes = self.submit_items(items, context).await;
+                Ok(SubmitTasksResponse { outcomes })
             })
             .await
     }
@@ -69,7 +75,7 @@ impl TaskService for Tasks {
         self.0
             .unary("ListTasks", request, async |request, context| {
                 let query = request::list(request).map_err(invalid)?;
-                let filter = query.filter.clone();
+                let listing = Listing::tasks(&query.filter);
                 let page = match self.0.ask(Call::List(query), context).await {
                     Ok(Answer::Page(page)) => page,
                     Ok(_) => return Err(unfitting().status(None)),
@@ -77,10 +83,7 @@ impl TaskService for Tasks {
                 };
                 Ok(ListTasksResponse {
                     tasks: page.tasks.iter().map(|task| task_to_proto(task, Detail::Summary)).collect(),
-                    next_page_token: page
-                        .next_after
-                        .map(|after| page_token::encode(&filter, &after))
-                        .unwrap_or_default(),
+                    next_page_token: page_token::next(&listing, page.next_after.as_ref()),
                 })
             })
             .await
@@ -128,32 +131,67 @@ impl TaskService for Tasks {
 }
 
 impl Tasks {
-    async fn submit(&self, id: &TaskId, spec: Option<v1::TaskSpec>, context: Context) -> Result<v1::Task, CallError> {
-        let call = Call::Submit {
-            task_id: id.clone(),
-            spec: request::spec(spec)?,
-            traceparent: telemetry::traceparent(&Span::current()),
-            // The link counts it down from the deadline.
-            time_left: Duration::ZERO,
-        };
-        let task = self.0.ask_for_task(call, context).await?;
-        Ok(task_to_proto(&task, Detail::Summary))
+    /// Each item has its place in line before the next one is looked at, and only then are the answers waited for.
+    async fn submit_items(&self, items: Vec<SubmitTaskRequest>, context: Context) -> Vec<v1::SubmitTaskOutcome> {
+        let mut answers = Vec::with_capacity(items.len());
+        let mut hopeless = None;
+        for (at, item) in items.into_iter().enumerate() {
+            let within = |error: InvalidField| CallError::Invalid(error.within(&format!("requests[{at}]")));
+            let (id, entered) = match request::new_task_id(&item.task_id) {
+                Ok(id) => {
+                    let call = submit(id.clone(), item.spec).map_err(within);
+                    (id.to_string(), call)
+                }
+                Err(error) => (item.task_id, Err(within(error))),
+            };
+            let entered = match (entered, hopeless) {
+                // Behind one that waited in vain the others would wait as long for nothing.
+                (Ok(_), Some(error)) => Err(CallError::from(error)),
+                (Ok(call), None) => self.0.link.ask_in_line(call, context.deadline).await.map_err(|error| {
+                    hopeless = Some(error);
+                    error.into()
+                }),
+                (Err(error), _) => Err(error),
+            };
+            answers.push(async move {
+                let task = match entered {
+                    Ok(answer) => answer.await.map_err(CallError::from).and_then(task_in).map_err(of_submit),
+                    Err(error) => Err(error),
+                };
+                let outcome = task.map_or_else(|error| Outcome::Error(error.item(&id)), |task| accepted(&task));
+                v1::SubmitTaskOutcome { outcome: Some(outcome) }
+            });
+        }
+        join_all(answers).await
     }
+}
 
-    async fn submit_item(&self, at: usize, item: SubmitTaskRequest, context: Context) -> v1::SubmitTaskOutcome {
-        let outcome = match request::new_task_id(&item.task_id) {
-            Ok(id) => self.submit(&id, item.spec, context).await.map_err(|error| (id.to_string(), error)),
-            Err(error) => Err((item.task_id, error.into())),
-        };
-        let outcome = match outcome {
-            Ok(task) => Outcome::Task(task),
-            Err((id, CallError::Invalid(error))) => {
-                Outcome::Error(CallError::Invalid(error.within(&format!("requests[{at}]"))).item(&id))
-            }
-            Err((id, error)) => Outcome::Error(error.item(&id)),
-        };
-        v1::SubmitTaskOutcome { outcome: Some(outcome) }
+fn submit(task_id: TaskId, spec: Option<v1::TaskSpec>) -> Result<Call, InvalidField> {
+    Ok(Call::Submit {
+        task_id,
+        spec: request::spec(spec)?,
+        traceparent: telemetry::traceparent(&Span::current()),
+        // The link counts it down from the deadline.
+        time_left: Duration::ZERO,
+    })
+}
+
+/// To a submit an id is taken, whatever of its record can be read.
+fn of_submit(error: CallError) -> CallError {
+    match error {
+        CallError::Refused(Refusal::CorruptRecord) => CallError::CorruptExists,
+        other => other,
     }
+}
+
+/// A task among the outcomes of many, which must fit a message together.
+fn accepted(task: &Task) -> Outcome {
+    let mut task = task_to_proto(task, Detail::Summary);
+    task.spec = None;
+    if let Some(failure) = &mut task.failure {
+        failure.message.clear();
+    }
+    Outcome::Task(task)
 }
 
 fn invalid(error: InvalidField) -> Status {

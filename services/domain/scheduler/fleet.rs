@@ -1,7 +1,10 @@
 //! The workers as the leader knows them. Its invariants: a worker is open if and only if it is linked, a member, not
 //! draining and has a free slot; the indexes agree with the workers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use crate::domain::{
     AttemptId, Incarnation, Kind, Member, Monotonic, QueueName, TaskId, WorkerId, WorkerOffer, WorkerState, WorkerView,
@@ -214,7 +217,8 @@ impl Fleet {
         })
     }
 
-    pub fn views(&self) -> Vec<WorkerView> {
+    /// Every worker, in the order of ids, after one of them.
+    pub fn views(&self, after: Option<&WorkerId>) -> impl Iterator<Item = WorkerView> {
         let view = |(id, worker): (&WorkerId, &Worker)| WorkerView {
             worker_id: id.clone(),
             incarnation: worker.incarnation,
@@ -222,7 +226,8 @@ impl Fleet {
             busy_slots: narrow(worker.holds.len()),
             offer: worker.offer.clone(),
         };
-        self.workers.iter().map(view).collect()
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.workers.range::<WorkerId, _>((start, Bound::Unbounded)).map(view)
     }
 
     /// Changes one worker and keeps every index in agreement with it.

@@ -1,12 +1,16 @@
 //! What can be read: nothing here changes anything.
 
 use super::Scheduler;
-use crate::domain::{Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, WorkerView};
+use crate::domain::{
+    Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, WorkerOffer, WorkerPage, WorkerQuery, WorkerView,
+};
 
-/// Most bytes of the tasks of one page.
+/// Most bytes of the tasks, or of the workers, of one page; the last one may pass it.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 /// What a task costs in a page beside its labels and its failure: ids, names, times.
 const TASK_BYTES: usize = 512;
+/// What a worker costs in a page beside what it offers: ids, numbers.
+const WORKER_BYTES: usize = 256;
 /// Most tasks that one page looks at: a filter that hardly anything matches never holds up what people wait for.
 const MAX_LOOKS: usize = 2_000;
 
@@ -39,6 +43,7 @@ impl Scheduler {
         for task_id in task_ids {
             match self.table.get(task_id) {
                 Some(entry) => page.tasks.push(entry.task.clone()),
+                None if self.table.is_corrupt(task_id) => page.corrupt.push(task_id.clone()),
                 None => page.missing.push(task_id.clone()),
             }
         }
@@ -69,8 +74,18 @@ impl Scheduler {
         self.table.count(state)
     }
 
-    pub fn workers(&self) -> Vec<WorkerView> {
-        self.fleet.views()
+    pub fn workers(&self, query: &WorkerQuery) -> WorkerPage {
+        let mut page = WorkerPage::default();
+        let mut bytes = 0;
+        for view in self.fleet.views(query.after.as_ref()) {
+            if page.workers.len() >= query.page_size as usize || bytes >= MAX_PAGE_BYTES {
+                page.next_after = page.workers.last().map(|last: &WorkerView| last.worker_id.clone());
+                break;
+            }
+            bytes += WORKER_BYTES + view.offer.as_ref().map_or(0, offer_bytes);
+            page.workers.push(view);
+        }
+        page
     }
 
     pub fn totals(&self) -> Totals {
@@ -84,6 +99,13 @@ impl Scheduler {
             busy_slots,
         }
     }
+}
+
+fn offer_bytes(offer: &WorkerOffer) -> usize {
+    let kinds: usize = offer.kinds.iter().map(|kind| kind.as_str().len()).sum();
+    let queues: usize = offer.queues.iter().map(|queue| queue.as_str().len()).sum();
+    let labels: usize = offer.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+    offer.address.len() + offer.version.len() + kinds + queues + labels
 }
 
 fn page_bytes(task: &Task) -> usize {

@@ -4,7 +4,7 @@ use super::{
     super::fleet::Worker,
     world::{SLOTS, World},
 };
-use crate::domain::{TaskState, WorkerState};
+use crate::domain::{TaskState, WorkerQuery, WorkerState};
 
 pub fn check(world: &World) {
     memory_is_what_is_durable(world);
@@ -52,7 +52,7 @@ fn no_slot_is_given_twice(world: &World) {
 }
 
 fn nobody_waits_beside_a_free_slot(world: &World) {
-    for view in world.scheduler.workers() {
+    for view in world.scheduler.workers(&WorkerQuery { page_size: 1_000, after: None }).workers {
         let Some(offer) = view.offer.filter(|_| view.state == WorkerState::Ready) else { continue };
         if view.busy_slots < offer.slots {
             let suspects = world.scheduler.fleet.get(&view.worker_id).is_some_and(Worker::takes_suspects);

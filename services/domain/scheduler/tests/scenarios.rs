@@ -7,7 +7,8 @@ use super::{
     world::{World, attempt, life, spec, task, worker},
 };
 use crate::domain::{
-    Answer, Budget, FailureReason, ListQuery, Outcome, Priority, Refusal, Report, TaskFilter, TaskState, WorkerState,
+    Answer, Budget, FailureReason, ListQuery, Outcome, Priority, Refusal, Report, TaskFilter, TaskState, WorkerQuery,
+    WorkerState,
 };
 
 const GRACE: Duration = Duration::from_secs(2);
@@ -178,7 +179,7 @@ fn a_missing_membership_stops_new_assignments_and_nothing_else() {
     world.wait(GRACE * 10);
     assert_eq!((world.state("a"), world.get("a").attempt), (TaskState::Running, 1));
     assert_eq!(world.state("b"), TaskState::Pending);
-    assert_eq!(world.scheduler.workers()[0].state, WorkerState::Unregistered);
+    assert_eq!(world.scheduler.workers(&WorkerQuery::default()).workers[0].state, WorkerState::Unregistered);
 }
 
 #[test]
@@ -234,7 +235,7 @@ fn a_result_that_comes_after_the_cancel_is_dropped() {
     world.cancel("a");
     world.succeed("w", &attempt("a", 1));
     assert_eq!(world.state("a"), TaskState::Cancelled);
-    assert_eq!(world.scheduler.workers()[0].busy_slots, 0);
+    assert_eq!(world.scheduler.workers(&WorkerQuery::default()).workers[0].busy_slots, 0);
 }
 
 #[test]
@@ -305,7 +306,7 @@ fn a_worker_that_leaves_gives_back_without_blame() {
     world.report("w", Report::GivenBack { attempt: attempt("a", 1), started: true });
     assert_eq!((world.state("a"), world.get("a").worker_deaths), (TaskState::Pending, 0));
     world.step(Event::Goodbye { worker: worker("w"), incarnation: life(1) });
-    assert!(world.scheduler.workers().is_empty());
+    assert!(world.scheduler.workers(&WorkerQuery::default()).workers.is_empty());
     assert!(world.disk.places.is_empty());
 }
 
