@@ -107,6 +107,17 @@ fn an_unknown_task_ends_its_streams_and_no_other() {
 }
 
 #[test]
+fn a_task_whose_record_cannot_be_read_ends_its_streams_as_that() {
+    let mut registry = Registry::default();
+    registry.up(1);
+    let (_, slot) = join(&mut registry, &["a"]);
+    let questions = asked(&mut registry);
+    registry.answer(questions[0].0, Answer::Page(Page { corrupt: vec![id("a")], ..Page::default() }));
+    let end = End::Failed { error: CallError::Refused(Refusal::CorruptRecord), task_id: Some(id("a")) };
+    assert_eq!(slot.next().0, Next::End(end));
+}
+
+#[test]
 fn a_task_that_is_submitted_while_an_earlier_question_is_answered_is_found_by_later_watches() {
     let mut registry = Registry::default();
     registry.up(1);
