@@ -146,8 +146,8 @@ impl Crew {
             // Leaving says that it never began.
             return Ok(());
         }
-        let attempt = assignment.attempt.clone();
-        match self.slots.admit(&attempt) {
+        let (attempt, fence) = (assignment.attempt.clone(), assignment.fence);
+        match self.slots.admit(&attempt, fence) {
             Admission::Held => return Ok(()),
             Admission::Full => {
                 tracing::warn!(%attempt, "assigned while every slot is taken: given back");
@@ -158,11 +158,11 @@ impl Crew {
         let handler = self.handlers.get(&assignment.spec.kind).filter(|_| self.stopping.is_none());
         if let Some(handler) = handler {
             let cancel = self.executor.start(handler, assignment);
-            self.slots.start(attempt, now(), cancel);
+            self.slots.start(&attempt, fence, now(), cancel);
             self.metrics.started();
         } else {
             self.metrics.given_back(1);
-            self.slots.give_back(attempt);
+            self.slots.give_back(&attempt, fence);
         }
         self.count();
         Ok(())

@@ -4,12 +4,12 @@
 //!
 //! No clock, no task, no link in here: only what follows from what.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
 use super::executor::Ended;
-use crate::domain::{AttemptId, Report, RunningAttempt, Wall};
+use crate::domain::{AttemptId, Fence, Report, RunningAttempt, Wall};
 
 /// What a hello may carry of reports, in bytes: a thousand slots of full results are 64 MiB, and a message over a link
 /// is at most 4 MiB. Attempts whose report does not fit are named as running, and their report follows the welcome.
@@ -33,30 +33,44 @@ enum Stop {
     Cancelled,
     /// This worker leaves: the task is to run elsewhere.
     Leaving,
+    /// Its task is gone, and its id stands for an attempt of a younger task. That one does not begin while this one has
+    /// the slot: when it ends, the younger is given back.
+    Supplanted,
 }
 
 #[derive(Debug)]
-enum Held {
+enum Stage {
     Running { start_time: Wall, cancel: CancellationToken, stop: Option<Stop> },
     Ended(Report),
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Of the youngest attempt that was assigned under this id.
+    fence: Fence,
+    stage: Stage,
+    /// Its place among the unsaid.
+    unsaid: Option<u64>,
 }
 
 #[derive(Debug)]
 pub struct Slots {
     count: usize,
     held: BTreeMap<AttemptId, Held>,
-    /// Attempts of which there is something to say on the present link, each at most once.
-    unsaid: VecDeque<AttemptId>,
+    running: usize,
+    /// Attempts of which there is something to say on the present link, each at most once, in the order of its coming up.
+    unsaid: BTreeMap<u64, AttemptId>,
+    next_unsaid: u64,
 }
 
 impl Slots {
     pub fn new(count: u32) -> Self {
-        Self { count: count as usize, held: BTreeMap::new(), unsaid: VecDeque::new() }
+        Self { count: count as usize, held: BTreeMap::new(), running: 0, unsaid: BTreeMap::new(), next_unsaid: 0 }
     }
 
     /// Attempts that run.
     pub fn running(&self) -> usize {
-        self.held.values().filter(|held| matches!(held, Held::Running { .. })).count()
+        self.running
     }
 
     /// Attempts that run or have a report.
@@ -64,8 +78,11 @@ impl Slots {
         self.held.len()
     }
 
-    pub fn admit(&mut self, attempt: &AttemptId) -> Admission {
-        if self.held.contains_key(attempt) {
+    pub fn admit(&mut self, attempt: &AttemptId, fence: Fence) -> Admission {
+        if let Some(held) = self.held.get_mut(attempt) {
+            if fence > held.fence {
+                held.supplant(attempt, fence);
+            }
             self.say(attempt);
             Admission::Held
         } else if self.held.len() >= self.count {
@@ -76,27 +93,34 @@ impl Slots {
     }
 
     /// The attempt runs, and stops when `cancel` is cancelled.
-    pub fn start(&mut self, attempt: AttemptId, start_time: Wall, cancel: CancellationToken) {
-        self.say(&attempt);
-        self.held.insert(attempt, Held::Running { start_time, cancel, stop: None });
+    pub fn start(&mut self, attempt: &AttemptId, fence: Fence, start_time: Wall, cancel: CancellationToken) {
+        self.running += 1;
+        self.hold(attempt, fence, Stage::Running { start_time, cancel, stop: None });
     }
 
     /// The attempt is not started, and is to run elsewhere.
-    pub fn give_back(&mut self, attempt: AttemptId) {
-        self.say(&attempt);
-        self.held.insert(attempt.clone(), Held::Ended(Report::GivenBack { attempt, started: false }));
+    pub fn give_back(&mut self, attempt: &AttemptId, fence: Fence) {
+        let report = Report::GivenBack { attempt: attempt.clone(), started: false };
+        self.hold(attempt, fence, Stage::Ended(report));
+    }
+
+    fn hold(&mut self, attempt: &AttemptId, fence: Fence, stage: Stage) {
+        self.held.insert(attempt.clone(), Held { fence, stage, unsaid: None });
+        self.say(attempt);
     }
 
     /// Stops an attempt, or says again how it ended. False: it is not held.
     pub fn cancel(&mut self, attempt: &AttemptId) -> bool {
-        match self.held.get_mut(attempt) {
+        match self.held.get_mut(attempt).map(|held| &mut held.stage) {
             None => false,
-            Some(Held::Running { cancel, stop, .. }) => {
-                *stop = Some(Stop::Cancelled);
+            Some(Stage::Running { cancel, stop, .. }) => {
+                if *stop != Some(Stop::Supplanted) {
+                    *stop = Some(Stop::Cancelled);
+                }
                 cancel.cancel();
                 true
             }
-            Some(Held::Ended(_)) => {
+            Some(Stage::Ended(_)) => {
                 self.say(attempt);
                 true
             }
@@ -106,7 +130,7 @@ impl Slots {
     /// Stops whatever runs; it is to run elsewhere.
     pub fn stop_all(&mut self) {
         for held in self.held.values_mut() {
-            if let Held::Running { cancel, stop, .. } = held {
+            if let Stage::Running { cancel, stop, .. } = &mut held.stage {
                 stop.get_or_insert(Stop::Leaving);
                 cancel.cancel();
             }
@@ -116,27 +140,27 @@ impl Slots {
     /// An attempt has ended. None: it was not running.
     pub fn ended(&mut self, attempt: &AttemptId, ended: Ended) -> Option<&Report> {
         let held = self.held.get_mut(attempt)?;
-        let Held::Running { start_time, stop, .. } = held else { return None };
-        let (attempt, start_time) = (attempt.clone(), *start_time);
-        let report = match (*stop, ended) {
-            (Some(Stop::Cancelled), _) => Report::Stopped { attempt },
+        let Stage::Running { start_time, stop, .. } = held.stage else { return None };
+        let id = attempt.clone();
+        held.stage = Stage::Ended(match (stop, ended) {
+            (Some(Stop::Cancelled), _) => Report::Stopped { attempt: id },
+            (Some(Stop::Supplanted), _) => Report::GivenBack { attempt: id, started: false },
             // A handler that was interrupted may return anything; running it again is what it was promised.
-            (Some(Stop::Leaving), _) | (None, Ended::Aborted) => Report::GivenBack { attempt, started: true },
-            (None, Ended::Succeeded(result)) => Report::Succeeded { attempt, start_time, result },
-            (None, Ended::Failed(failure)) => Report::Failed { attempt, start_time, failure },
-        };
-        let attempt = report.attempt().clone();
-        *held = Held::Ended(report);
-        self.say(&attempt);
-        match self.held.get(&attempt) {
-            Some(Held::Ended(report)) => Some(report),
-            _ => None,
+            (Some(Stop::Leaving), _) | (None, Ended::Aborted) => Report::GivenBack { attempt: id, started: true },
+            (None, Ended::Succeeded(result)) => Report::Succeeded { attempt: id, start_time, result },
+            (None, Ended::Failed(failure)) => Report::Failed { attempt: id, start_time, failure },
+        });
+        self.running -= 1;
+        self.say(attempt);
+        match &self.held.get(attempt)?.stage {
+            Stage::Ended(report) => Some(report),
+            Stage::Running { .. } => None,
         }
     }
 
     /// Whatever still runs is taken as ended: nobody waits for it any longer.
     pub fn abandon(&mut self) -> Vec<AttemptId> {
-        let running = self.held.iter().filter(|(_, held)| matches!(held, Held::Running { .. }));
+        let running = self.held.iter().filter(|(_, held)| matches!(held.stage, Stage::Running { .. }));
         let running: Vec<_> = running.map(|(attempt, _)| attempt.clone()).collect();
         for attempt in &running {
             self.ended(attempt, Ended::Aborted);
@@ -146,9 +170,11 @@ impl Slots {
 
     /// The report need not be repeated: the slot is free. An attempt that runs goes on.
     pub fn acknowledge(&mut self, attempt: &AttemptId) {
-        if matches!(self.held.get(attempt), Some(Held::Ended(_))) {
+        if let Some(Held { stage: Stage::Ended(_), unsaid, .. }) = self.held.get(attempt) {
+            if let Some(place) = unsaid {
+                self.unsaid.remove(place);
+            }
             self.held.remove(attempt);
-            self.unsaid.retain(|unsaid| unsaid != attempt);
         }
     }
 
@@ -156,16 +182,19 @@ impl Slots {
     pub fn introduce(&mut self) -> (Vec<RunningAttempt>, Vec<Report>) {
         self.unsaid.clear();
         let mut room = MAX_HELLO_REPORT_BYTES;
-        let (mut running, mut reports) = (Vec::new(), Vec::new());
-        for (attempt, held) in &self.held {
-            match held {
-                Held::Running { start_time, .. } => {
+        let (mut running, mut reports, mut late) = (Vec::new(), Vec::new(), Vec::new());
+        for (attempt, held) in &mut self.held {
+            held.unsaid = None;
+            match &held.stage {
+                // The attempt that the leader knows by this id never began.
+                Stage::Running { stop: Some(Stop::Supplanted), .. } => {}
+                Stage::Running { start_time, .. } => {
                     running.push(RunningAttempt { attempt: attempt.clone(), start_time: *start_time });
                 }
-                Held::Ended(report) => match (room.checked_sub(bytes(report)), start_of(report)) {
+                Stage::Ended(report) => match (room.checked_sub(bytes(report)), start_of(report)) {
                     (None, Some(start_time)) => {
                         running.push(RunningAttempt { attempt: attempt.clone(), start_time });
-                        self.unsaid.push_back(attempt.clone());
+                        late.push(attempt.clone());
                     }
                     (left, _) => {
                         room = left.unwrap_or_default();
@@ -174,21 +203,46 @@ impl Slots {
                 },
             }
         }
+        for attempt in late {
+            self.say(&attempt);
+        }
         (running, reports)
     }
 
     /// The next thing to say: that an attempt started or, if it has ended meanwhile, how.
     pub fn next(&mut self) -> Option<Report> {
-        let attempt = self.unsaid.pop_front()?;
-        match self.held.get(&attempt)? {
-            Held::Running { start_time, .. } => Some(Report::Started { attempt, start_time: *start_time }),
-            Held::Ended(report) => Some(report.clone()),
+        while let Some((_, attempt)) = self.unsaid.pop_first() {
+            let Some(held) = self.held.get_mut(&attempt) else { continue };
+            held.unsaid = None;
+            match &held.stage {
+                Stage::Running { stop: Some(Stop::Supplanted), .. } => {}
+                Stage::Running { start_time, .. } => {
+                    return Some(Report::Started { attempt, start_time: *start_time });
+                }
+                Stage::Ended(report) => return Some(report.clone()),
+            }
         }
+        None
     }
 
     fn say(&mut self, attempt: &AttemptId) {
-        if !self.unsaid.contains(attempt) {
-            self.unsaid.push_back(attempt.clone());
+        let Some(held) = self.held.get_mut(attempt).filter(|held| held.unsaid.is_none()) else { return };
+        held.unsaid = Some(self.next_unsaid);
+        self.unsaid.insert(self.next_unsaid, attempt.clone());
+        self.next_unsaid += 1;
+    }
+}
+
+impl Held {
+    /// What is held is of a task that was removed: nobody wants its outcome, and what was assigned now is not begun.
+    fn supplant(&mut self, attempt: &AttemptId, fence: Fence) {
+        self.fence = fence;
+        match &mut self.stage {
+            Stage::Running { cancel, stop, .. } => {
+                *stop = Some(Stop::Supplanted);
+                cancel.cancel();
+            }
+            Stage::Ended(report) => *report = Report::GivenBack { attempt: attempt.clone(), started: false },
         }
     }
 }
@@ -209,3 +263,6 @@ fn start_of(report: &Report) -> Option<Wall> {
         Report::Stopped { .. } | Report::GivenBack { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

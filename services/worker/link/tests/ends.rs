@@ -30,6 +30,32 @@ async fn an_attempt_beyond_the_slots_is_given_back_and_not_held() {
 }
 
 #[tokio::test]
+async fn an_attempt_of_a_task_that_took_the_id_of_one_whose_attempt_still_runs_is_given_back_unbegun() {
+    let (mut scene, mut line) = Scene::linked(2).await;
+    line.start("t", "stubborn").await;
+    line.cancel("t");
+    // Its task was removed, and another one was submitted under its id.
+    line.order(assignment("t", "gate", 2));
+    line.order(assignment("t", "gate", 2));
+    line.assign("u", "unknown");
+    assert_eq!(
+        line.report().await,
+        Report::GivenBack { attempt: id("u"), started: false },
+        "nothing to say of the other"
+    );
+    drop(line);
+    let (mut line, hello) = scene.link(1).await;
+    assert_eq!(hello.running, [], "the younger does not run, and nobody asks for the older");
+    line.acknowledge("u");
+    scene.gate.open.add_permits(1);
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("t"), started: false });
+    line.acknowledge("t");
+    assert_eq!(scene.gate.starts.load(Ordering::SeqCst), 1);
+    line.order(assignment("t", "gate", 3));
+    assert!(matches!(line.report().await, Report::Started { .. }), "the slot is free again");
+}
+
+#[tokio::test]
 async fn a_kind_without_a_handler_is_given_back() {
     let (_scene, mut line) = Scene::linked(1).await;
     line.assign("t", "unknown");
@@ -136,7 +162,8 @@ async fn a_worker_that_leaves_with_a_report_says_no_goodbye() {
     // This leader lives and never acknowledges.
     while let Some(said) = line.said.recv().await {
         assert_eq!(said, WorkerToLeader::Heartbeat);
-        line.tell(LeaderToWorker::Heartbeat);
+        // It may have left since it spoke.
+        let _ = line.tell.try_send(Ok(LeaderToWorker::Heartbeat));
     }
     scene.gone().await;
 }

@@ -41,6 +41,17 @@ impl Handler for Gate {
     }
 }
 
+/// Ignores that it is cancelled, and waits for the gate.
+struct Stubborn(Gate);
+
+#[async_trait]
+impl Handler for Stubborn {
+    async fn run(&self, mut attempt: Attempt) -> Result<Bytes, HandlerError> {
+        attempt.cancelled = CancellationToken::new();
+        self.0.run(attempt).await
+    }
+}
+
 /// Returns as much as it may.
 struct Large;
 
@@ -64,8 +75,11 @@ impl Handler for Panics {
 pub fn crew(slots: u32, drain: Duration) -> (Crew, Gate, CancellationToken) {
     let gate = Gate { open: Arc::new(Semaphore::new(0)), starts: Arc::default() };
     let kind = |name: &str| name.parse().unwrap();
-    let handlers =
-        Handlers::default().with(kind("gate"), gate.clone()).with(kind("large"), Large).with(kind("panics"), Panics);
+    let handlers = Handlers::default()
+        .with(kind("gate"), gate.clone())
+        .with(kind("stubborn"), Stubborn(gate.clone()))
+        .with(kind("large"), Large)
+        .with(kind("panics"), Panics);
     let offer = WorkerOffer {
         worker_id: "w".parse().unwrap(),
         incarnation: Incarnation([1; 16]),

@@ -1,0 +1,77 @@
+use std::collections::BTreeSet;
+
+use super::*;
+
+const SLOTS: u32 = 4;
+
+fn id(task: u64) -> AttemptId {
+    AttemptId { task_id: format!("t{task}").parse().unwrap(), attempt: 1 }
+}
+
+fn started(report: &Report) -> bool {
+    matches!(report, Report::Started { .. })
+}
+
+/// Numbers that are always the same and look like chance.
+fn chance(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+/// What is counted and queued along the way agrees with what is held.
+fn check(slots: &Slots) {
+    let running = slots.held.values().filter(|held| matches!(held.stage, Stage::Running { .. })).count();
+    assert_eq!(slots.running(), running);
+    assert!(slots.taken() <= SLOTS as usize);
+    let queued: BTreeSet<_> = slots.unsaid.iter().map(|(place, attempt)| (*place, attempt.clone())).collect();
+    let placed = slots.held.iter().filter_map(|(attempt, held)| Some((held.unsaid?, attempt.clone()))).collect();
+    assert_eq!(queued, placed);
+}
+
+#[test]
+fn whatever_happens_the_count_and_the_queue_agree_with_what_is_held() {
+    let mut state = 1;
+    let mut slots = Slots::new(SLOTS);
+    for step in 0..20_000 {
+        let attempt = id(chance(&mut state) % 6);
+        match chance(&mut state) % 9 {
+            // Now and then the id is another task's.
+            0 | 1 if slots.admit(&attempt, Fence(step / 50)) == Admission::Free => {
+                slots.start(&attempt, Fence(step / 50), Wall(step), CancellationToken::new());
+            }
+            2 if slots.admit(&attempt, Fence(0)) == Admission::Free => slots.give_back(&attempt, Fence(0)),
+            3 => drop(slots.cancel(&attempt)),
+            4 => drop(slots.ended(&attempt, Ended::Succeeded([].into())).cloned()),
+            5 => slots.acknowledge(&attempt),
+            6 | 7 => drop(slots.next()),
+            _ if step % 10 == 0 => drop(slots.introduce()),
+            _ if step % 10 == 1 => slots.stop_all(),
+            _ if step % 10 == 2 => drop(slots.abandon()),
+            _ => {}
+        }
+        check(&slots);
+    }
+}
+
+#[test]
+fn what_came_up_first_is_said_first_and_once() {
+    let mut slots = Slots::new(SLOTS);
+    for task in [2, 0, 1] {
+        slots.start(&id(task), Fence(1), Wall(0), CancellationToken::new());
+    }
+    assert_eq!(slots.admit(&id(2), Fence(1)), Admission::Held);
+    slots.ended(&id(0), Ended::Succeeded([].into()));
+    let said: Vec<_> = std::iter::from_fn(|| slots.next()).collect();
+    assert_eq!(said.iter().map(Report::attempt).collect::<Vec<_>>(), [&id(2), &id(0), &id(1)]);
+    assert_eq!(said.iter().map(started).collect::<Vec<_>>(), [true, false, true]);
+}
+
+#[test]
+fn a_report_of_a_removed_task_is_not_taken_for_one_of_the_task_that_took_its_id() {
+    let mut slots = Slots::new(SLOTS);
+    slots.start(&id(0), Fence(1), Wall(0), CancellationToken::new());
+    slots.ended(&id(0), Ended::Succeeded([].into()));
+    assert_eq!(slots.admit(&id(0), Fence(2)), Admission::Held);
+    assert_eq!(slots.next(), Some(Report::GivenBack { attempt: id(0), started: false }));
+    assert_eq!(slots.next(), None);
+}
