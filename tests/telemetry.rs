@@ -10,8 +10,10 @@ use std::{
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use herdsman::wire::proto::v1::SubmitTasksRequest;
+
 use super::support::{
-    eventually,
+    cluster, eventually,
     process::{Role, herdsman},
     zookeeper,
 };
@@ -62,6 +64,38 @@ async fn one_trace_leads_from_the_submit_through_the_leader_to_the_attempt() {
     assert_eq!(roots.len(), 1, "{trace:#?}");
     assert_eq!(roots[0].service, "herdsman-client", "{trace:#?}");
     assert!(roots[0].name.contains("SubmitTask"), "{trace:#?}");
+}
+
+#[tokio::test]
+async fn the_trace_of_the_caller_leads_to_the_attempt_from_one_submit_and_from_a_batch() {
+    let collector = Collector::start().await;
+    let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()), ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned())];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let dev = Role::start_with(&["dev", "--in-memory", "--listen", "127.0.0.1:0"], &environment).await;
+    let mut tasks = cluster::tasks(&dev.url()).await;
+    let traces = ["0af7651916cd43dd8448eb211c80319c", "1bf7651916cd43dd8448eb211c80319c"];
+    let parent = |trace: &str| format!("00-{trace}-b7ad6b7169203331-01").parse().unwrap();
+    let mut one = tonic::Request::new(cluster::request("one", "noop", ""));
+    one.metadata_mut().insert("traceparent", parent(traces[0]));
+    tasks.submit_task(one).await.unwrap();
+    let requests = vec![cluster::request("first", "noop", ""), cluster::request("second", "noop", "")];
+    let mut batch = tonic::Request::new(SubmitTasksRequest { requests });
+    batch.metadata_mut().insert("traceparent", parent(traces[1]));
+    tasks.submit_tasks(batch).await.unwrap();
+
+    eventually("an attempt in the first trace, two in the second", LIMIT, async || {
+        let spans = collector.spans();
+        let attempts = traces
+            .map(|trace| spans.iter().filter(|span| span.name == "attempt" && is_trace(&span.trace_id, trace)).count());
+        (attempts == [1, 2]).then_some(())
+    })
+    .await;
+}
+
+/// A trace id as text is that of the bytes.
+fn is_trace(bytes: &[u8], text: &str) -> bool {
+    let id = bytes.try_into().map(u128::from_be_bytes).expect("16 bytes");
+    u128::from_str_radix(text, 16) == Ok(id)
 }
 
 #[tokio::test]

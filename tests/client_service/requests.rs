@@ -1,16 +1,13 @@
 use herdsman::{
-    domain::{Call, MAX_PAYLOAD_BYTES, TaskState},
+    domain::{MAX_PAYLOAD_BYTES, TaskState},
     wire::proto::v1::{
         CancelTaskRequest, GetClusterRequest, GetTaskRequest, ListTasksRequest, SubmitTasksRequest, TaskFilter,
         TaskIds, TaskSpec, WatchTaskRequest, WatchTasksRequest, cluster_service_client::ClusterServiceClient,
         submit_task_outcome::Outcome, watch_tasks_request::Target,
     },
 };
-use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::trace::SdkTracerProvider;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use tracing_subscriber::layer::SubscriberExt;
 
 use super::{House, echo, within};
 
@@ -101,36 +98,6 @@ async fn bad_input_of_every_kind_names_its_field() {
         assert_eq!(field(&tasks.submit_tasks(SubmitTasksRequest { requests }).await.unwrap_err()), "requests");
     }
     assert!(house.world().tasks.is_empty());
-}
-
-#[tokio::test]
-async fn a_submit_hands_the_trace_of_its_caller_on_to_the_leader() {
-    let tracer = SdkTracerProvider::builder().build().tracer("test");
-    let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-    // Of this thread, on which everything here runs.
-    let _traced = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-    let (house, _leader) = House::lead().await;
-    let (trace, caller) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
-    let mut tasks = house.tasks().await;
-    let mut one = Request::new(echo("one"));
-    let mut batch = Request::new(SubmitTasksRequest { requests: vec![echo("first"), echo("second")] });
-    for metadata in [one.metadata_mut(), batch.metadata_mut()] {
-        metadata.insert("traceparent", format!("00-{trace}-{caller}-01").parse().unwrap());
-    }
-    tasks.submit_task(one).await.unwrap();
-    tasks.submit_tasks(batch).await.unwrap();
-    let parent = |call: &Call| match call {
-        Call::Submit { traceparent, .. } => traceparent.as_deref().map(str::to_owned),
-        _ => None,
-    };
-    let parents: Vec<_> = house.world().heard.iter().filter_map(parent).collect();
-    assert_eq!(parents.len(), 3);
-    for parent in parents {
-        // The same trace, under the client service's own span.
-        let fields: Vec<_> = parent.split('-').collect();
-        assert_eq!((fields.len(), fields[1], fields[3]), (4, trace, "01"), "{parent}");
-        assert_ne!(fields[2], caller);
-    }
 }
 
 #[tokio::test]
