@@ -250,7 +250,7 @@ impl Driver {
                 Effect::Push(event) => self.outbox.out(Out::Push(event)),
                 Effect::Answer(answer) => self.reply(asker, answer),
                 Effect::Welcome { worker } => self.welcome(worker, asker),
-                Effect::Refuse { worker, .. } => {
+                Effect::Refuse { worker } => {
                     if let Asker::Worker(link) = asker {
                         let refusal = LinkRefusal::IncarnationConflict(worker);
                         self.outbox.out(Out::Refuse { link: link.clone(), refusal });

@@ -129,7 +129,7 @@ pub enum Effect {
     /// The hello was accepted.
     Welcome { worker: WorkerId },
     /// The hello was refused: another incarnation of this worker is linked.
-    Refuse { worker: WorkerId, linked: Incarnation },
+    Refuse { worker: WorkerId },
     /// For the log and the metrics.
     Note(Note),
 }

@@ -15,7 +15,7 @@ impl Scheduler {
             && known.incarnation != hello.offer.incarnation
         {
             if known.linked {
-                effects.push(Effect::Refuse { worker, linked: known.incarnation });
+                effects.push(Effect::Refuse { worker });
                 return;
             }
             self.lose(now, &worker, effects);
