@@ -14,3 +14,6 @@ pub mod master;
 pub mod worker;
 
 pub mod cli;
+
+#[cfg(test)]
+mod proof;

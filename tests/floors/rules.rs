@@ -6,7 +6,7 @@ use std::fmt;
 use super::source::{Path, Source};
 
 /// Who may name whom, among our own modules.
-const FLOORS: [(&str, &[&str]); 8] = [
+const FLOORS: [(&str, &[&str]); 9] = [
     ("domain", &["domain"]),
     ("wire", &["wire", "domain"]),
     ("store", &["store", "wire", "domain"]),
@@ -15,6 +15,7 @@ const FLOORS: [(&str, &[&str]); 8] = [
     ("worker", &["worker", "runtime", "store", "wire", "domain"]),
     ("client", &["client", "runtime", "store", "wire", "domain"]),
     ("cli", &["cli", "client", "worker", "master", "runtime", "store", "wire", "domain"]),
+    ("proof", &["proof", "client", "worker", "master", "runtime", "store", "wire", "domain"]),
 ];
 
 /// What main names: the command line, and before it the guard that a worker runs this same program as.

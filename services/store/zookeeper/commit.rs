@@ -17,7 +17,7 @@ use zookeeper_client::{Client, Error, OwnedLockClient, SessionState};
 use super::{
     election::Candidacy,
     known::Known,
-    multi::{Expect, Multi, Version},
+    multi::{Expect, Multi, Operations, Version},
     paths,
 };
 use crate::{
@@ -50,7 +50,8 @@ pub struct Committer {
 }
 
 /// Where the next request follows on.
-struct Chain {
+#[derive(Debug, Clone)]
+pub struct Chain {
     /// The data of `/tasks`, which every commit writes: the term.
     term: String,
     /// None: the next version is the one that cannot be expected, and the chain ends.
@@ -65,8 +66,7 @@ impl Committer {
         version: Version,
         lost: CancellationToken,
     ) -> Self {
-        let chain = Chain { term: term.to_string(), version: Some(version) };
-        Self { lock, chain, known: Known::default(), lost, _candidacy: candidacy }
+        Self { lock, chain: Chain::new(term, version), known: Known::default(), lost, _candidacy: candidacy }
     }
 
     /// Serves the orders until the leadership is over. What was ordered and is not answered by then is in doubt: its
@@ -97,7 +97,7 @@ impl Committer {
                 order = orders.recv(), if in_flight.len() < IN_FLIGHT => match order? {
                     Order::Loaded(found) => *known = found,
                     Order::Resign(resigned) => return Some(resigned),
-                    Order::Commit(changes, reply) => match chain.request(lock, known, &changes) {
+                    Order::Commit(changes, reply) => match request(lock, chain, known, &changes) {
                         Ok(multi) => {
                             // On its way from here on; only the answer is waited for below.
                             let committed = timeout(limit, multi.commit());
@@ -145,28 +145,47 @@ impl Committer {
     }
 }
 
+/// The request of one commit. After an error nothing may follow.
+fn request<'a>(
+    lock: &'a OwnedLockClient,
+    chain: &mut Chain,
+    known: &mut Known,
+    changes: &[Change],
+) -> Result<Multi<'a>, Doubt> {
+    let client: &Client = lock.client();
+    if client.state() != SessionState::SyncConnected {
+        return Err(Doubt(format!("the session is {}", client.state())));
+    }
+    let mut multi = Multi::new(client);
+    chain.follow_on(lock.lock_path(), known, changes, &mut multi)?;
+    Ok(multi)
+}
+
 impl Chain {
-    /// The request of one commit. After an error nothing may follow.
-    fn request<'a>(
+    pub fn new(term: Term, version: Version) -> Self {
+        Self { term: term.to_string(), version: Some(version) }
+    }
+
+    /// Puts one commit together, behind the one before it. After an error nothing may follow.
+    ///
+    /// # Errors
+    /// The commit cannot be put into operations.
+    pub fn follow_on(
         &mut self,
-        lock: &'a OwnedLockClient,
+        fence: &str,
         known: &mut Known,
         changes: &[Change],
-    ) -> Result<Multi<'a>, Doubt> {
-        let client: &Client = lock.client();
-        if client.state() != SessionState::SyncConnected {
-            return Err(Doubt(format!("the session is {}", client.state())));
-        }
+        operations: &mut impl Operations,
+    ) -> Result<(), Doubt> {
         let version = self.version.ok_or_else(|| Doubt("the versions of /tasks have to begin anew".into()))?;
-        let mut multi = Multi::new(client);
         let added = (|| {
-            multi.check(lock.lock_path().to_owned(), Expect::Present)?;
-            multi.set(paths::TASKS.to_owned(), self.term.as_bytes(), Expect::Version(version))?;
-            changes.iter().try_for_each(|change| known.apply(change, &mut multi))
+            operations.check(fence.to_owned(), Expect::Present)?;
+            operations.set(paths::TASKS.to_owned(), self.term.as_bytes(), Expect::Version(version))?;
+            changes.iter().try_for_each(|change| known.apply(change, operations))
         })();
-        added.map_err(|error| Doubt(error.to_string()))?;
+        added.map_err(|error: Error| Doubt(error.to_string()))?;
         self.version = version.next();
-        Ok(multi)
+        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, LockPrefix, OwnedLockCli
 use super::{
     layout,
     leadership::ZooKeeperLeadership,
-    multi::{Expect, Multi, MultiError, Version},
+    multi::{Expect, Multi, MultiError, Operations, Version},
     paths,
     session::{Sessions, lost, within},
     vigil,

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use zookeeper_client::{CreateMode, Error};
 
 use super::{
-    multi::{Expect, Multi},
+    multi::{Expect, Operations},
     paths,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     wire,
 };
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Known {
     /// Tasks with a status node.
     pub statuses: HashSet<TaskId>,
@@ -27,7 +27,7 @@ pub struct Known {
 
 impl Known {
     /// Adds the change to a request that will be sent.
-    pub fn apply(&mut self, change: &Change, multi: &mut Multi<'_>) -> Result<(), Error> {
+    pub fn apply(&mut self, change: &Change, multi: &mut impl Operations) -> Result<(), Error> {
         match change {
             Change::Submitted(submission) => {
                 let data = wire::encode_submission(submission);
@@ -66,7 +66,7 @@ impl Known {
         }
     }
 
-    fn write_status(&mut self, task_id: &TaskId, status: &Status, multi: &mut Multi<'_>) -> Result<(), Error> {
+    fn write_status(&mut self, task_id: &TaskId, status: &Status, multi: &mut impl Operations) -> Result<(), Error> {
         let data = wire::encode_status(status);
         if self.statuses.insert(task_id.clone()) {
             multi.create(paths::status(task_id), &data, CreateMode::Persistent)

@@ -6,7 +6,7 @@ use tracing::info;
 use zookeeper_client::{Acls, Client, CreateMode, Error};
 
 use super::{
-    multi::{Expect, Multi, MultiError, Version},
+    multi::{Expect, Multi, MultiError, Operations, Version},
     paths,
     session::{lost, within},
 };

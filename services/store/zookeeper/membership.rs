@@ -17,7 +17,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, OneshotWatcher};
 use super::{
     election::{json, split_address},
     layout,
-    multi::{Expect, Multi, MultiError, Version},
+    multi::{Expect, Multi, MultiError, Operations, Version},
     paths,
     read::read,
     session::{lost, within},

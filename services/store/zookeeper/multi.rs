@@ -48,7 +48,17 @@ pub enum MultiError {
     Unknown(Error),
 }
 
-/// A write that is being put together.
+/// What one write is put together of, wherever it goes.
+pub trait Operations {
+    /// # Errors
+    /// The path is none, or the operation cannot be encoded; likewise below.
+    fn check(&mut self, path: String, expect: Expect) -> Result<(), Error>;
+    fn create(&mut self, path: String, data: &[u8], mode: CreateMode) -> Result<(), Error>;
+    fn set(&mut self, path: String, data: &[u8], expect: Expect) -> Result<(), Error>;
+    fn delete(&mut self, path: String, expect: Expect) -> Result<(), Error>;
+}
+
+/// A write that is being put together for ZooKeeper.
 pub struct Multi<'a> {
     writer: MultiWriter<'a>,
     paths: Vec<String>,
@@ -57,30 +67,6 @@ pub struct Multi<'a> {
 impl<'a> Multi<'a> {
     pub fn new(client: &'a Client) -> Self {
         Self { writer: client.new_multi_writer(), paths: Vec::new() }
-    }
-
-    pub fn check(&mut self, path: String, expect: Expect) -> Result<(), Error> {
-        self.writer.add_check_version(&path, expect.raw())?;
-        self.paths.push(path);
-        Ok(())
-    }
-
-    pub fn create(&mut self, path: String, data: &[u8], mode: CreateMode) -> Result<(), Error> {
-        self.writer.add_create(&path, data, &mode.with_acls(Acls::anyone_all()))?;
-        self.paths.push(path);
-        Ok(())
-    }
-
-    pub fn set(&mut self, path: String, data: &[u8], expect: Expect) -> Result<(), Error> {
-        self.writer.add_set_data(&path, data, Some(expect.raw()))?;
-        self.paths.push(path);
-        Ok(())
-    }
-
-    pub fn delete(&mut self, path: String, expect: Expect) -> Result<(), Error> {
-        self.writer.add_delete(&path, Some(expect.raw()))?;
-        self.paths.push(path);
-        Ok(())
     }
 
     /// Sends it at once; the future is only its answer. Anything but the clean success of every operation is an error.
@@ -100,6 +86,32 @@ impl<'a> Multi<'a> {
                 Err(error) => Err(MultiError::Unknown(error.into())),
             }
         }
+    }
+}
+
+impl Operations for Multi<'_> {
+    fn check(&mut self, path: String, expect: Expect) -> Result<(), Error> {
+        self.writer.add_check_version(&path, expect.raw())?;
+        self.paths.push(path);
+        Ok(())
+    }
+
+    fn create(&mut self, path: String, data: &[u8], mode: CreateMode) -> Result<(), Error> {
+        self.writer.add_create(&path, data, &mode.with_acls(Acls::anyone_all()))?;
+        self.paths.push(path);
+        Ok(())
+    }
+
+    fn set(&mut self, path: String, data: &[u8], expect: Expect) -> Result<(), Error> {
+        self.writer.add_set_data(&path, data, Some(expect.raw()))?;
+        self.paths.push(path);
+        Ok(())
+    }
+
+    fn delete(&mut self, path: String, expect: Expect) -> Result<(), Error> {
+        self.writer.add_delete(&path, Some(expect.raw()))?;
+        self.paths.push(path);
+        Ok(())
     }
 }
 
