@@ -1,0 +1,4 @@
+//! The proof on real processes: what happened is written down as evidence, and a checker that trusts none of our code
+//! judges it.
+
+mod evidence;
