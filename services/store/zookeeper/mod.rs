@@ -1,6 +1,7 @@
 //! The store on ZooKeeper. Only here is it known that there is a ZooKeeper; and here nothing is known of what the changes
 //! mean. Each file owns one invariant, said at its head.
 
+mod assemble;
 mod commit;
 mod election;
 mod follow;

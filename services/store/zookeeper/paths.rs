@@ -1,6 +1,6 @@
 //! Where everything lies in the tree. Nothing else spells a path.
 
-use crate::domain::{TaskId, Term, WorkerId};
+use crate::domain::{InvalidId, TaskId, Term, WorkerId};
 
 pub const ROOT: &str = "/";
 pub const ELECTION: &str = "/election";
@@ -56,6 +56,47 @@ pub fn bucket(id: &TaskId) -> String {
     let hash = id.as_str().bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     // All bytes of the hash, because the last letters of an id do not reach every one of them.
     format!("{:02x}", hash.to_be_bytes().into_iter().fold(0, |folded, byte| folded ^ byte))
+}
+
+/// What the path of a node says it is, as far as a leader's own nodes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Not a leader's to write, or there with the tree.
+    Fixed,
+    Task(TaskId),
+    Status(TaskId),
+    /// The place of all assignments to a worker.
+    Worker(WorkerId),
+    Assignment(WorkerId, TaskId),
+}
+
+/// # Errors
+/// The node is none of ours; the text says why.
+pub fn place(path: &str) -> Result<Place, String> {
+    let names: Vec<_> = path.split('/').skip(1).filter(|name| !name.is_empty()).collect();
+    let invalid = |error: InvalidId| error.to_string();
+    match names.as_slice() {
+        [] | ["election" | "master" | "workers" | "tasks" | "assign"] | ["election" | "workers", _] => Ok(Place::Fixed),
+        ["tasks", name] if is_bucket(name) => Ok(Place::Fixed),
+        ["tasks", _] => Err("is not a bucket".into()),
+        ["tasks", here, name] => {
+            let id = name.parse().map_err(invalid)?;
+            if bucket(&id) == *here { Ok(Place::Task(id)) } else { Err("is in the wrong bucket".into()) }
+        }
+        ["tasks", here, name, STATUS] => {
+            let id = name.parse().map_err(invalid)?;
+            if bucket(&id) == *here { Ok(Place::Status(id)) } else { Err("is in the wrong bucket".into()) }
+        }
+        ["assign", worker] => Ok(Place::Worker(worker.parse().map_err(invalid)?)),
+        ["assign", worker, name] => {
+            Ok(Place::Assignment(worker.parse().map_err(invalid)?, name.parse().map_err(invalid)?))
+        }
+        _ => Err("is no node of Herdsman's".into()),
+    }
+}
+
+fn is_bucket(name: &str) -> bool {
+    name.len() == 2 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// The term that a candidate would lead in, from the name or path of its node. None: not the node of a candidate.
