@@ -98,3 +98,12 @@ async fn report_health(health: &HealthReporter, mut state: watch::Receiver<LinkS
         health.set_service_status(name, ServingStatus::NotServing).await;
     }
 }
+
+/// What the simulator drives.
+#[cfg(test)]
+pub mod simulated {
+    pub use super::{
+        hub::{Hub, Target, Update},
+        leader_link::{AskError, Dial, Incoming, LeaderLink, LinkError, Outgoing},
+    };
+}

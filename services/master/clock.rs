@@ -1,27 +1,30 @@
 //! The leader's clocks: the only place of the master where time is asked.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::domain::{Monotonic, Now, Wall};
+use crate::{
+    domain::{Monotonic, Now},
+    runtime::wall_clock::WallClock,
+};
 
 /// Where the monotonic clock of a process starts: high enough that the age of anything stored can be subtracted.
 const ORIGIN_MS: u64 = 1 << 42;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Clock {
     start: Instant,
+    wall: WallClock,
 }
 
 impl Clock {
-    pub fn start() -> Self {
-        Self { start: Instant::now() }
+    pub fn start(wall: WallClock) -> Self {
+        Self { start: Instant::now(), wall }
     }
 
     pub fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { monotonic: self.monotonic(Instant::now()), wall: Wall(millis(wall)) }
+        Now { monotonic: self.monotonic(Instant::now()), wall: self.wall.read() }
     }
 
     pub fn monotonic(&self, at: Instant) -> Monotonic {

@@ -1,7 +1,10 @@
 //! The one loop that owns a leader's state: it takes inputs in turn, steps the scheduler, commits, and lets out what the
 //! commits allow. Any doubt about a commit ends it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -171,7 +174,8 @@ impl Driver {
         }
         resign(self.leadership).await;
         self.about.resigned.cancel();
-        for link in self.workers.values() {
+        // In an order that does not change from one run to the next.
+        for link in self.workers.iter().collect::<BTreeMap<_, _>>().into_values() {
             link.send(LeaderToWorker::Goodbye);
         }
         self.clients.send_all(&LeaderToClient::Goodbye);

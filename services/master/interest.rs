@@ -1,6 +1,6 @@
 //! Who wants to be told of which tasks. Its invariant: a link is in the index of a task if and only if it watches it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::input::{Handle, LinkId};
 use crate::{
@@ -22,9 +22,9 @@ struct Client {
 /// The client services' links and what they watch.
 #[derive(Default)]
 pub(super) struct Clients {
-    links: HashMap<LinkId, Client>,
+    links: BTreeMap<LinkId, Client>,
     by_task: HashMap<TaskId, Vec<LinkId>>,
-    filtering: HashSet<LinkId>,
+    filtering: BTreeSet<LinkId>,
 }
 
 impl Clients {

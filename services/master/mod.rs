@@ -10,10 +10,13 @@ mod driver;
 mod input;
 mod interest;
 mod link;
+mod machine;
 mod metrics;
 mod outbox;
 mod reign;
 mod service;
+#[cfg(test)]
+pub mod simulated;
 mod standby;
 mod standby_links;
 #[cfg(test)]
@@ -29,6 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use self::{
+    machine::Machine,
     metrics::Metrics,
     reign::{Reign, Standing},
     service::Links,
@@ -84,7 +88,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let serving =
         serve(listener, Routes::new(service), &[service::NAME], health.clone(), registry, stop_serving.clone());
     let candidate = Candidate { id: uuid::Uuid::new_v4(), address: advertise };
-    let candidacies = Candidacies { store, candidate, limits, metrics, health, standing };
+    let machine = Machine::here();
+    let candidacies = Candidacies { store, candidate, limits, metrics, health, standing, machine };
     let campaigning = async {
         let ended = candidacies.run(shutdown).await;
         links.close();
@@ -105,6 +110,7 @@ struct Candidacies {
     metrics: Metrics,
     health: HealthReporter,
     standing: watch::Sender<Standing>,
+    machine: Machine,
 }
 
 impl Candidacies {
@@ -114,14 +120,14 @@ impl Candidacies {
             let won = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 won = self.store.campaign(&self.candidate) => won,
-                never = standby::stand_by(&*self.store, &self.candidate, &immunity) => match never {},
+                never = standby::stand_by(&*self.store, &*self.machine.dial, &self.candidate, &immunity) => match never {},
             };
             match won {
                 Ok(leadership) => {
                     let term = leadership.term();
                     tracing::info!(%term, "leading");
-                    let reign =
-                        Reign::new(&self.candidate, self.limits.clone(), immunity.of_next_reign(), &self.metrics);
+                    let (limits, immunity) = (self.limits.clone(), immunity.of_next_reign());
+                    let reign = Reign::new(&self.candidate, limits, immunity, &self.metrics, &self.machine);
                     let ended = reign.run(leadership, &self.standing, &self.health, &shutdown).await;
                     tracing::info!(%term, reason = %ended, "no longer leading");
                 }

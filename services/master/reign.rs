@@ -19,9 +19,9 @@ use super::{
     clock::Clock,
     driver::Driver,
     input::{Input, LinkId},
+    machine::Machine,
     metrics::Metrics,
     service,
-    watchdog::Pulse,
 };
 use crate::{
     domain::{
@@ -34,6 +34,9 @@ use crate::{
 
 /// Most inputs that wait for the driver, over all links; then the links wait, and with them whoever sends.
 const MAX_INPUTS: usize = 8_192;
+/// Tasks up to which the recovery is done on the spot: some 10 ms of work, in which the runtime misses nothing, and a hop
+/// to another thread is saved.
+const RECOVERED_ON_THE_SPOT: usize = 4_096;
 /// Longest wait for a handover.
 const RESIGN_LIMIT: Duration = Duration::from_secs(1);
 /// The watchdog's limit, however short the sessions are: a busy machine may take a second for nothing.
@@ -128,11 +131,24 @@ pub(super) struct Reign {
     limits: Limits,
     immunity: Duration,
     metrics: Metrics,
+    machine: Machine,
 }
 
 impl Reign {
-    pub fn new(candidate: &Candidate, limits: Limits, immunity: Duration, metrics: &Metrics) -> Self {
-        Self { address: candidate.address.clone(), limits, immunity, metrics: metrics.clone() }
+    pub fn new(
+        candidate: &Candidate,
+        limits: Limits,
+        immunity: Duration,
+        metrics: &Metrics,
+        machine: &Machine,
+    ) -> Self {
+        Self {
+            address: candidate.address.clone(),
+            limits,
+            immunity,
+            metrics: metrics.clone(),
+            machine: machine.clone(),
+        }
     }
 
     /// Loads, recovers, announces itself to the links, drives.
@@ -144,9 +160,9 @@ impl Reign {
         shutdown: &CancellationToken,
     ) -> Ended {
         standing.send_replace(Standing::Loading);
-        let clock = Clock::start();
+        let clock = Clock::start(self.machine.clock.clone());
         let recovered = tokio::select! {
-            recovered = recover(&mut *leadership, self.limits.clone(), clock) => recovered,
+            recovered = recover(&mut *leadership, self.limits.clone(), clock.clone()) => recovered,
             () = shutdown.cancelled() => Err(Ended::Resigned),
         };
         let (scheduler, effects) = match recovered {
@@ -181,7 +197,7 @@ impl Reign {
         let driver = Driver::new(scheduler, effects, clock, leadership, receiver, about, self.metrics.clone());
         standing.send_replace(Standing::Leading(handle));
         service::set_leading(health, true).await;
-        let pulse = Pulse::start(watchdog);
+        let pulse = (self.machine.watchdog)(watchdog);
         let ended = driver.run(pulse, shutdown).await;
         standing.send_replace(Standing::Standby);
         service::set_leading(health, false).await;
@@ -190,7 +206,8 @@ impl Reign {
     }
 }
 
-/// Reads what is durable and makes a scheduler of it, on a thread of its own: a million tasks take a while.
+/// Reads what is durable and makes a scheduler of it; where it is much, on a thread of its own: a million tasks take a
+/// while.
 async fn recover(
     leadership: &mut dyn Leadership,
     limits: Limits,
@@ -200,12 +217,16 @@ async fn recover(
     let term = leadership.term();
     let loaded = leadership.load().await.map_err(Ended::Load)?;
     let (tasks, corrupt) = (loaded.tasks.len(), loaded.corrupt.len());
-    let recovering = tokio::task::spawn_blocking(move || {
+    let recover = move || {
         let (mut scheduler, effects) = Scheduler::recover(limits, term, clock.now(), loaded);
         scheduler.grant_grace(clock.now());
         (scheduler, effects)
-    });
-    let recovered = recovering.await.map_err(|error| Ended::Recovery(error.to_string()))?;
+    };
+    let recovered = if tasks <= RECOVERED_ON_THE_SPOT {
+        recover()
+    } else {
+        tokio::task::spawn_blocking(recover).await.map_err(|error| Ended::Recovery(error.to_string()))?
+    };
     tracing::info!(%term, tasks, corrupt, took = ?start.elapsed(), "loaded");
     Ok(recovered)
 }

@@ -72,22 +72,6 @@ impl Links {
             .max_encoding_message_size(MAX_LINK_MESSAGE_BYTES)
     }
 
-    /// The leader of this process; waits for one that is still loading.
-    async fn leading(&self) -> Result<Leading, LinkRefusal> {
-        if self.tasks.len() >= MAX_LINKS {
-            return Err(LinkRefusal::TooManyLinks);
-        }
-        let mut standing = self.standing.clone();
-        let loaded = standing.wait_for(|standing| !matches!(standing, Standing::Loading));
-        match tokio::time::timeout(LOAD_PATIENCE, loaded).await {
-            Ok(Ok(standing)) => match &*standing {
-                Standing::Leading(leading) => Ok(leading.clone()),
-                Standing::Standby | Standing::Loading => Err(LinkRefusal::NotLeader),
-            },
-            Ok(Err(_)) | Err(_) => Err(LinkRefusal::NotLeader),
-        }
-    }
-
     /// Starts a link on a task of its own.
     async fn open<Up, Down, In, Out, Running>(
         &self,
@@ -101,7 +85,10 @@ impl Links {
         Out: Send + 'static,
         Running: Future<Output = Result<(), LinkRefusal>> + Send + 'static,
     {
-        let leading = self.leading().await?;
+        if self.tasks.len() >= MAX_LINKS {
+            return Err(LinkRefusal::TooManyLinks.into());
+        }
+        let leading = leading(&self.standing).await?;
         let (to, responses) = mpsc::channel(EDGE_MESSAGES);
         let running = run(incoming(request.into_inner()), outgoing(to.clone()), leading);
         self.tasks.spawn(async move {
@@ -112,6 +99,19 @@ impl Links {
             }
         });
         Ok(Response::new(ReceiverStream::new(responses)))
+    }
+}
+
+/// The leader of this process; waits for one that is still loading.
+pub(super) async fn leading(standing: &watch::Receiver<Standing>) -> Result<Leading, LinkRefusal> {
+    let mut standing = standing.clone();
+    let loaded = standing.wait_for(|standing| !matches!(standing, Standing::Loading));
+    match tokio::time::timeout(LOAD_PATIENCE, loaded).await {
+        Ok(Ok(standing)) => match &*standing {
+            Standing::Leading(leading) => Ok(leading.clone()),
+            Standing::Standby | Standing::Loading => Err(LinkRefusal::NotLeader),
+        },
+        Ok(Err(_)) | Err(_) => Err(LinkRefusal::NotLeader),
     }
 }
 

@@ -2,32 +2,26 @@
 //! line takes its leadership away and need not wait for the session to time out. A wrong suspicion costs a re-election
 //! and nothing else, for every write is fenced. A timeout is no evidence.
 
+mod dial;
+
 use std::{
     convert::Infallible,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout},
-};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use futures::{SinkExt, Stream, StreamExt};
+use tokio::time::{Instant, timeout};
+
+#[cfg(test)]
+pub use dial::Incoming;
+pub use dial::{Dial, Grpc, Heard, Outgoing};
 
 use crate::{
     domain::Term,
-    runtime::{
-        dial::dial,
-        heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
-    },
+    runtime::heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
     store::{Candidate, Leader, Store},
-    wire::{
-        LeaderToStandby, StandbyToLeader,
-        proto::internal::v1::{LinkStandbyRequest, LinkStandbyResponse, link_service_client::LinkServiceClient},
-        reason_of,
-    },
+    wire::{LeaderToStandby, StandbyToLeader},
 };
 
 /// The first immunity of a leader that came by suspicion: much longer than a takeover takes.
@@ -38,8 +32,6 @@ const LONGEST_IMMUNITY: Duration = Duration::from_mins(10);
 const DIAL_PAUSE: Duration = Duration::from_millis(200);
 /// Longest wait for the election node of a suspect to go.
 const DEPOSE_LIMIT: Duration = Duration::from_secs(2);
-/// Heartbeats that may wait for a connection that does not take them.
-const MAX_MESSAGES: usize = 4;
 
 /// What this candidate's own reign will get, should it win now.
 #[derive(Debug, Default)]
@@ -76,7 +68,7 @@ impl Known {
 
 /// How a standby's link ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub enum End {
     /// Evidence of death.
     Broken,
     /// On purpose, or by mere silence.
@@ -84,13 +76,18 @@ enum End {
 }
 
 /// Watches over the leader until the future is dropped.
-pub(super) async fn stand_by(store: &dyn Store, candidate: &Candidate, immunity: &Immunity) -> Infallible {
+pub(super) async fn stand_by(
+    store: &dyn Store,
+    dialler: &dyn Dial,
+    candidate: &Candidate,
+    immunity: &Immunity,
+) -> Infallible {
     let mut follow = store.follow();
     loop {
         let leader = follow.borrow_and_update().clone();
         if let Some(leader) = leader.filter(|leader| leader.address != candidate.address) {
             let watched = tokio::select! {
-                watched = watch(&leader, candidate) => watched,
+                watched = watch(dialler, &leader, candidate) => watched,
                 _ = follow.changed() => continue,
             };
             if let Some((End::Broken, known)) = watched {
@@ -103,33 +100,17 @@ pub(super) async fn stand_by(store: &dyn Store, candidate: &Candidate, immunity:
 }
 
 /// Holds a link to the leader until it ends. None: it never came to be, which is no evidence of anything.
-async fn watch(leader: &Leader, candidate: &Candidate) -> Option<(End, Known)> {
-    let channel = dial(&leader.address).await.ok()?;
-    let (to, from) = mpsc::channel::<LinkStandbyRequest>(MAX_MESSAGES);
+async fn watch(dialler: &dyn Dial, leader: &Leader, candidate: &Candidate) -> Option<(End, Known)> {
+    let (mut outgoing, mut incoming) = dialler.dial(&leader.address).await?;
     let hello = StandbyToLeader::Hello { version: env!("CARGO_PKG_VERSION").to_owned(), candidate: candidate.id };
-    to.send(hello.into()).await.ok()?;
-    let linking = async { LinkServiceClient::new(channel).link_standby(ReceiverStream::new(from)).await };
-    let responses = timeout(LINK_IDLE_LIMIT, linking).await.ok()?.ok()?.into_inner();
-    let mut messages = std::pin::pin!(responses.map(heard));
-    let known = welcome(&mut messages, leader.term).await?;
+    outgoing.send(hello).await.ok()?;
+    let known = welcome(&mut incoming, leader.term).await?;
     tracing::info!(leader = leader.address, term = %leader.term, "standing by");
     let end = tokio::select! {
-        end = listen(messages) => end,
-        end = beat(to) => end,
+        end = listen(incoming) => end,
+        end = beat(outgoing) => end,
     };
     Some((end, known))
-}
-
-/// A message; or how the link ended, where the stream says so.
-type Heard = Result<LeaderToStandby, End>;
-
-/// A leader that gives a reason for the end of a link, or talks nonsense, is alive.
-fn heard(message: Result<LinkStandbyResponse, Status>) -> Heard {
-    match message {
-        Ok(message) => LeaderToStandby::try_from(message).map_err(|_| End::Other),
-        Err(status) if reason_of(&status).is_some() => Err(End::Other),
-        Err(_) => Err(End::Broken),
-    }
 }
 
 async fn welcome(messages: &mut (impl Stream<Item = Heard> + Unpin), expected: Term) -> Option<Known> {
@@ -152,10 +133,10 @@ async fn listen(mut messages: impl Stream<Item = Heard> + Unpin) -> End {
     }
 }
 
-async fn beat(to: mpsc::Sender<LinkStandbyRequest>) -> End {
+async fn beat(mut outgoing: Outgoing) -> End {
     loop {
         tokio::time::sleep(HEARTBEAT).await;
-        if to.send(StandbyToLeader::Heartbeat.into()).await.is_err() {
+        if outgoing.send(StandbyToLeader::Heartbeat).await.is_err() {
             // The stream that listens says how it ended.
             std::future::pending::<()>().await;
         }
@@ -182,7 +163,9 @@ async fn suspect(store: &dyn Store, leader: &Leader, candidate: &Candidate, know
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tonic::Status;
+
+    use super::{dial::heard, *};
 
     #[test]
     fn masters_that_cannot_reach_each_other_take_turns_ever_more_rarely() {

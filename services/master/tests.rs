@@ -31,6 +31,7 @@ use crate::{
         Refusal, Report, Revision, Scheduler, Status, Submission, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello,
         WorkerOffer, scheduler::Limits,
     },
+    runtime::wall_clock::WallClock,
     store::{Committing, Doubt, Leadership, Members, StoreError},
     wire::{LeaderToClient, LeaderToWorker, LinkRefusal},
 };
@@ -102,7 +103,7 @@ impl Leader {
         let resigned = Arc::default();
         let lost = CancellationToken::new();
         let held = Held { issued, members: seen, lost, resigned: Arc::clone(&resigned) };
-        let clock = Clock::start();
+        let clock = Clock::start(WallClock::system());
         let (scheduler, effects) = Scheduler::recover(limits, Term(7), clock.now(), loaded);
         let (inputs, receiver) = mpsc::channel(64);
         for input in queued {

@@ -3,3 +3,5 @@
 //! real links through thousands of bad days.
 //!
 //! Only in tests. It stands above the services, and nothing stands above it.
+
+mod tree;

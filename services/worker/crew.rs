@@ -14,7 +14,8 @@ use super::{
     slots::{Admission, Slots},
 };
 use crate::{
-    domain::{Order, Report, Term, Wall, WorkerHello, WorkerOffer},
+    domain::{Order, Report, Term, WorkerHello, WorkerOffer},
+    runtime::wall_clock::WallClock,
     wire::WorkerToLeader,
 };
 
@@ -67,6 +68,7 @@ pub struct Crew {
     executor: Executor,
     drain: Duration,
     shutdown: CancellationToken,
+    clock: WallClock,
     stopping: Option<Stopping>,
     /// The leader of the present link does not know yet that this worker is stopping.
     draining_unsaid: bool,
@@ -82,6 +84,7 @@ impl Crew {
         drain: Duration,
         shutdown: CancellationToken,
         metrics: Metrics,
+        clock: WallClock,
     ) -> Self {
         Self {
             slots: Slots::new(offer.slots),
@@ -90,6 +93,7 @@ impl Crew {
             handlers,
             drain,
             shutdown,
+            clock,
             stopping: None,
             draining_unsaid: false,
             asides: VecDeque::new(),
@@ -158,7 +162,7 @@ impl Crew {
         let handler = self.handlers.get(&assignment.spec.kind).filter(|_| self.stopping.is_none());
         if let Some(handler) = handler {
             let cancel = self.executor.start(handler, assignment);
-            self.slots.start(&attempt, fence, now(), cancel);
+            self.slots.start(&attempt, fence, self.clock.read(), cancel);
             self.metrics.started();
         } else {
             self.metrics.given_back(1);
@@ -185,7 +189,7 @@ impl Crew {
         tokio::select! {
             (attempt, ended) = self.executor.next_ended() => {
                 if let Some(report) = self.slots.ended(&attempt, ended) {
-                    self.metrics.ended(report, now());
+                    self.metrics.ended(report, self.clock.read());
                 }
                 self.count();
             }
@@ -261,9 +265,4 @@ async fn at(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
-}
-
-fn now() -> Wall {
-    let since_epoch = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Wall(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

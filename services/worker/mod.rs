@@ -20,3 +20,9 @@ mod service;
 mod slots;
 
 pub use service::{DEFAULT_DRAIN, Error, Options, run};
+
+/// What the simulator drives, beside the link.
+#[cfg(test)]
+pub mod simulated {
+    pub use super::{crew::Crew, membership::keep, metrics::Metrics};
+}

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     domain::{Incarnation, QueueName, Term, WorkerId, WorkerOffer},
-    runtime::serve::{HealthReporter, ServeError, ServingStatus, serve},
+    runtime::{
+        serve::{HealthReporter, ServeError, ServingStatus, serve},
+        wall_clock::WallClock,
+    },
     store::Store,
 };
 
@@ -73,7 +76,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let (linked, link_state) = watch::channel(None);
     let stopped = CancellationToken::new();
 
-    let crew = Crew::new(offer.clone(), options.handlers, options.drain, shutdown, metrics.clone());
+    let clock = WallClock::system();
+    let crew = Crew::new(offer.clone(), options.handlers, options.drain, shutdown, metrics.clone(), clock);
     let link = Link::new(Grpc, options.store.follow(), crew, linked);
     let health = HealthReporter::new();
     let serving = serve(options.listener, Routes::default(), &[], health.clone(), registry, stopped.clone());

@@ -91,7 +91,9 @@ impl Interests {
 
     /// A new link, whose leader knows of no interest.
     pub(super) fn ask_about_all(&mut self) {
-        for (task_id, interest) in self.tasks.iter_mut().filter(|(_, interest)| interest.place.is_none()) {
+        // By their ids: an order that does not change from one run to the next.
+        let unplaced: BTreeMap<_, _> = self.tasks.iter_mut().filter(|(_, interest)| interest.place.is_none()).collect();
+        for (task_id, interest) in unplaced {
             self.last_place += 1;
             interest.place = Some(self.last_place);
             self.queue.insert(self.last_place, task_id.clone());

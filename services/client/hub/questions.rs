@@ -1,7 +1,7 @@
 //! The questions that the hub has asked, or is about to ask, on the present link. A table without IO; what the answers
 //! mean is the registry's.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{interests::Asked, registry::StreamId};
 use crate::{
@@ -35,7 +35,7 @@ pub(super) struct Questions {
     /// Never used twice, so that an answer of an earlier link finds nothing.
     last_token: u64,
     /// Not answered. Of streams that are open: at most two for a filter.
-    open: HashMap<u64, Question>,
+    open: BTreeMap<u64, Question>,
     about_tasks: usize,
     /// What concerns filters and has not left yet, in order.
     out: VecDeque<HubRequest>,
@@ -47,7 +47,7 @@ impl Questions {
         self.out.clear();
         self.about_tasks = 0;
         let tasks = |(_, question)| if let Question::Tasks(asked) = question { Some(asked) } else { None };
-        self.open.drain().filter_map(tasks).collect()
+        std::mem::take(&mut self.open).into_iter().filter_map(tasks).collect()
     }
 
     pub(super) fn register(&mut self, stream: StreamId, filter: TaskFilter) {

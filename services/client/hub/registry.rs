@@ -100,7 +100,7 @@ impl Registry {
     /// Drops the streams whose readers are gone without a word.
     pub(super) fn sweep(&mut self) {
         let gone = |(&id, watcher): (&StreamId, &Watcher)| (watcher.slot.strong_count() == 0).then_some(id);
-        let gone: Vec<_> = self.streams.iter().filter_map(gone).collect();
+        let gone: BTreeSet<_> = self.streams.iter().filter_map(gone).collect();
         for id in gone {
             self.leave(id);
         }

@@ -1,10 +1,10 @@
 //! One stream's end of the hub.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
-    time::sleep_until,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -73,7 +73,7 @@ impl Watch {
             }
             tokio::select! {
                 () = self.slot.filled() => {}
-                () = sleep_until(self.expires.into()) => {}
+                () = sleep_until(self.expires) => {}
                 () = self.draining.cancelled() => {}
                 () = self.link.leaderless() => return Some(Err(CallError::NoLeader.into())),
             }

@@ -1,12 +1,12 @@
 //! The calls that the leader has not answered. Knows nothing of links: what is here when a link ends is asked again on
 //! the next one.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use crate::{
     domain::{Answer, Call},

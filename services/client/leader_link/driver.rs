@@ -1,14 +1,13 @@
 //! Finds the leader, keeps a link to it, and finds the next one.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -17,29 +16,16 @@ use super::{
     calls::Calls,
     link::{Link, LinkEnd},
 };
-use crate::{domain::Term, runtime::heartbeat::HEARTBEAT, store::Leader};
+use crate::{
+    domain::Term,
+    runtime::{backoff::Backoff, heartbeat::HEARTBEAT},
+    store::Leader,
+};
 
 /// The first wait after a failed attempt; the attempt before it was made at once.
 const FIRST_DELAY: Duration = Duration::from_millis(25);
 /// The longest wait: a leader is back, or another one there, within seconds, and an attempt is cheap.
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
-
-/// Waits between attempts: none, then doubling, each cut by up to a half so that client services do not knock together.
-#[derive(Debug, Default)]
-struct BackOff {
-    attempts: u32,
-}
-
-impl BackOff {
-    fn next_delay(&mut self) -> Duration {
-        let doublings = self.attempts.checked_sub(1);
-        self.attempts = self.attempts.saturating_add(1);
-        let Some(doublings) = doublings else { return Duration::ZERO };
-        let full = FIRST_DELAY.saturating_mul(1 << doublings.min(16)).min(LONGEST_DELAY);
-        let cut = u32::try_from(RandomState::new().hash_one(doublings) % 512).unwrap_or(0);
-        full * (1_024 - cut) / 1_024
-    }
-}
 
 struct Driver {
     dialler: Arc<dyn Dial>,
@@ -62,7 +48,7 @@ pub(super) async fn run(
 ) {
     let calls = Mutex::default();
     let mut driver = Driver { dialler, leader, requests, notices, state, calls, links: 0 };
-    let mut back_off = BackOff::default();
+    let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     loop {
         let leader = tokio::select! {
             leader = driver.known_leader() => leader,
@@ -76,11 +62,11 @@ pub(super) async fn run(
         }
         tracing::info!(address = leader.address, term = leader.term.0, reason = %end, "no link to the leader");
         if start.elapsed() >= HEARTBEAT {
-            back_off = BackOff::default();
+            backoff.reset();
         }
         tokio::select! {
-            () = sleep(back_off.next_delay()) => {}
-            () = driver.other_leader(&leader) => back_off = BackOff::default(),
+            () = sleep(backoff.next_wait()) => {}
+            () = driver.other_leader(&leader) => backoff.reset(),
             () = shutdown.cancelled() => return,
         }
     }
@@ -185,16 +171,6 @@ mod tests {
             known.send_replace(Some(Leader { address: "there:1".into(), term: Term(2) }));
             // Polled once: no time passes.
             assert!(matches!(poll!(&mut attempt), std::task::Poll::Ready(LinkEnd::Superseded)), "accepts: {accepts}");
-        }
-    }
-
-    #[test]
-    fn the_first_attempt_is_at_once_and_no_wait_is_longer_than_the_longest() {
-        let mut back_off = BackOff::default();
-        assert_eq!(back_off.next_delay(), Duration::ZERO);
-        for _ in 0..100 {
-            let delay = back_off.next_delay();
-            assert!(delay >= FIRST_DELAY / 2 && delay <= LONGEST_DELAY, "{delay:?}");
         }
     }
 }

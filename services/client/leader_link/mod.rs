@@ -12,14 +12,11 @@ mod link;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
-    time::sleep_until,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -156,7 +153,7 @@ impl LeaderLink {
             biased;
             done = work => done,
             () = self.leaderless() => Err(AskError::NoLeader),
-            () = sleep_until(deadline.into()) => Err(AskError::DeadlineExceeded),
+            () = sleep_until(deadline) => Err(AskError::DeadlineExceeded),
         }
     }
 
@@ -174,7 +171,7 @@ impl LeaderLink {
             }
             let limit = seen.since.max(start) + self.patience;
             tokio::select! {
-                () = sleep_until(limit.into()) => return,
+                () = sleep_until(limit) => return,
                 changed = state.changed() => if changed.is_err() { return },
             }
         }

@@ -1,7 +1,6 @@
 //! Watch streams on their way out.
 
 use std::{
-    hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -96,6 +95,5 @@ impl Drop for Count {
 
 /// Nine to eleven tenths.
 fn jittered(age: Duration) -> Duration {
-    let part = u32::try_from(RandomState::new().hash_one(0_u8) % 201).unwrap_or(100);
-    age * 9 / 10 + age * part / 1_000
+    age * 9 / 10 + age * fastrand::u32(0..=200) / 1_000
 }

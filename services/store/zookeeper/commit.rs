@@ -12,12 +12,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use zookeeper_client::{Client, Error, OwnedLockClient, SessionState};
+use zookeeper_client::{Error, OwnedLockClient, SessionState};
 
 use super::{
     election::Candidacy,
     known::Known,
-    multi::{Expect, Multi, Operations, Version},
+    multi::{Expect, Multi, MultiError, Operations, Version},
     paths,
 };
 use crate::{
@@ -39,14 +39,59 @@ pub enum Order {
     Resign(oneshot::Sender<()>),
 }
 
-/// Owns the session of a leadership, and writes on it.
-pub struct Committer {
-    lock: OwnedLockClient,
+/// A leader's place in the line, and the session that holds it. Dropping it leaves the line.
+pub trait Place: Send + Sync + 'static {
+    type Write<'a>: Operations + Send + 'a;
+
+    /// The path of its node.
+    fn path(&self) -> &str;
+    /// After which an answer is not waited for any more.
+    fn session_timeout(&self) -> Duration;
+    /// The session's state, if it is anything but connected.
+    fn trouble(&self) -> Option<String>;
+    fn write(&self) -> Self::Write<'_>;
+    /// Sends at once; the future is only the answer.
+    fn send<'a>(&'a self, write: Self::Write<'a>) -> impl Future<Output = Result<(), MultiError>> + Send + 'a;
+}
+
+/// The place that the lock recipe has won.
+pub struct Won {
+    pub lock: OwnedLockClient,
+    /// Ends after the lock, so that the end is remembered when it has begun.
+    pub _candidacy: Candidacy,
+}
+
+impl Place for Won {
+    type Write<'a> = Multi<'a>;
+
+    fn path(&self) -> &str {
+        self.lock.lock_path()
+    }
+
+    fn session_timeout(&self) -> Duration {
+        self.lock.client().session_timeout()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let state = self.lock.client().state();
+        (state != SessionState::SyncConnected).then(|| state.to_string())
+    }
+
+    fn write(&self) -> Multi<'_> {
+        Multi::new(self.lock.client())
+    }
+
+    fn send<'a>(&'a self, write: Multi<'a>) -> impl Future<Output = Result<(), MultiError>> + Send + 'a {
+        write.commit()
+    }
+}
+
+/// Owns the place of a leadership, and writes on its session.
+pub struct Committer<P> {
+    place: P,
     chain: Chain,
     known: Known,
     lost: CancellationToken,
-    /// Ends after the lock, so that the end is remembered when it has begun.
-    _candidacy: Candidacy,
 }
 
 /// Where the next request follows on.
@@ -58,21 +103,15 @@ pub struct Chain {
     version: Option<Version>,
 }
 
-impl Committer {
-    pub fn new(
-        lock: OwnedLockClient,
-        candidacy: Candidacy,
-        term: Term,
-        version: Version,
-        lost: CancellationToken,
-    ) -> Self {
-        Self { lock, chain: Chain::new(term, version), known: Known::default(), lost, _candidacy: candidacy }
+impl<P: Place> Committer<P> {
+    pub fn new(place: P, term: Term, version: Version, lost: CancellationToken) -> Self {
+        Self { place, chain: Chain::new(term, version), known: Known::default(), lost }
     }
 
     /// Serves the orders until the leadership is over. What was ordered and is not answered by then is in doubt: its
     /// reply is dropped.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let limit = self.lock.client().session_timeout();
+        let limit = self.place.session_timeout();
         let resigned = self.serve(&mut orders, limit).await;
         self.lost.cancel();
         if let Some(resigned) = resigned {
@@ -83,7 +122,7 @@ impl Committer {
     }
 
     async fn serve(&mut self, orders: &mut mpsc::Receiver<Order>, limit: Duration) -> Option<oneshot::Sender<()>> {
-        let Self { lock, chain, known, lost, .. } = self;
+        let Self { place, chain, known, lost } = self;
         let mut in_flight = FuturesOrdered::new();
         loop {
             tokio::select! {
@@ -97,10 +136,10 @@ impl Committer {
                 order = orders.recv(), if in_flight.len() < IN_FLIGHT => match order? {
                     Order::Loaded(found) => *known = found,
                     Order::Resign(resigned) => return Some(resigned),
-                    Order::Commit(changes, reply) => match request(lock, chain, known, &changes) {
-                        Ok(multi) => {
+                    Order::Commit(changes, reply) => match request(place, chain, known, &changes) {
+                        Ok(write) => {
                             // On its way from here on; only the answer is waited for below.
-                            let committed = timeout(limit, multi.commit());
+                            let committed = timeout(limit, place.send(write));
                             in_flight.push_back(async move {
                                 let result = match committed.await {
                                     Ok(result) => result.map_err(|error| Doubt(error.to_string())),
@@ -121,17 +160,17 @@ impl Committer {
 
     /// Hands over at once: the node in the line goes, and with it nobody is announced any more.
     async fn give_up(&self, limit: Duration) {
-        let client = self.lock.client();
+        let place = &self.place;
         let removed = |with_master: bool| {
-            let mut multi = Multi::new(client);
-            multi.delete(self.lock.lock_path().to_owned(), Expect::Present)?;
+            let mut write = place.write();
+            write.delete(place.path().to_owned(), Expect::Present)?;
             if with_master {
-                multi.delete(paths::MASTER.to_owned(), Expect::Present)?;
+                write.delete(paths::MASTER.to_owned(), Expect::Present)?;
             }
-            Ok::<_, Error>(timeout(limit, multi.commit()))
+            Ok::<_, Error>(timeout(limit, place.send(write)))
         };
         for with_master in [true, false] {
-            if client.state() != SessionState::SyncConnected {
+            if place.trouble().is_some() {
                 break;
             }
             if let Ok(answer) = removed(with_master)
@@ -141,24 +180,23 @@ impl Committer {
             }
         }
         // The end of the session, which follows, does the same a little later.
-        warn!(path = self.lock.lock_path(), "could not leave the line");
+        warn!(path = place.path(), "could not leave the line");
     }
 }
 
 /// The request of one commit. After an error nothing may follow.
-fn request<'a>(
-    lock: &'a OwnedLockClient,
+fn request<'a, P: Place>(
+    place: &'a P,
     chain: &mut Chain,
     known: &mut Known,
     changes: &[Change],
-) -> Result<Multi<'a>, Doubt> {
-    let client: &Client = lock.client();
-    if client.state() != SessionState::SyncConnected {
-        return Err(Doubt(format!("the session is {}", client.state())));
+) -> Result<P::Write<'a>, Doubt> {
+    if let Some(state) = place.trouble() {
+        return Err(Doubt(format!("the session is {state}")));
     }
-    let mut multi = Multi::new(client);
-    chain.follow_on(lock.lock_path(), known, changes, &mut multi)?;
-    Ok(multi)
+    let mut write = place.write();
+    chain.follow_on(place.path(), known, changes, &mut write)?;
+    Ok(write)
 }
 
 impl Chain {

@@ -164,16 +164,7 @@ async fn take_over(
         let next = Version::new(stat.version.wrapping_add(1));
 
         let mut multi = Multi::new(client);
-        let added = (|| {
-            multi.check(lock.lock_path().to_owned(), Expect::Present)?;
-            multi.check(paths::ROOT.to_owned(), format)?;
-            multi.set(paths::TASKS.to_owned(), term.to_string().as_bytes(), expect)?;
-            if known.is_some() {
-                multi.delete(paths::MASTER.to_owned(), Expect::Present)?;
-            }
-            // Not set: an earlier session's node would stay that session's, and go with it.
-            multi.create(paths::MASTER.to_owned(), master, CreateMode::Ephemeral)
-        })();
+        let added = announce(&mut multi, lock.lock_path(), format, (term, expect), known.is_some(), master);
         added.map_err(lost("taking over"))?;
         let answer = tokio::time::timeout(limit, multi.commit()).await;
         match (answer.unwrap_or(Err(MultiError::Unknown(Error::Timeout))), next) {
@@ -191,6 +182,25 @@ async fn take_over(
         }
     }
     Err(StoreError::Lost(format!("{} changed at every attempt to take over", paths::MASTER)))
+}
+
+/// The write that makes a term a fact, if the format and the version of `/tasks` are the ones that were read.
+pub fn announce(
+    operations: &mut impl Operations,
+    place: &str,
+    format: Expect,
+    (term, tasks): (Term, Expect),
+    somebody_led: bool,
+    master: &[u8],
+) -> Result<(), Error> {
+    operations.check(place.to_owned(), Expect::Present)?;
+    operations.check(paths::ROOT.to_owned(), format)?;
+    operations.set(paths::TASKS.to_owned(), term.to_string().as_bytes(), tasks)?;
+    if somebody_led {
+        operations.delete(paths::MASTER.to_owned(), Expect::Present)?;
+    }
+    // Not set: an earlier session's node would stay that session's, and go with it.
+    operations.create(paths::MASTER.to_owned(), master, CreateMode::Ephemeral)
 }
 
 /// Nothing of Herdsman's lies below this node, and what does keeps it from being deleted.

@@ -10,7 +10,7 @@ use tracing::info;
 use zookeeper_client::{Client, OwnedLockClient};
 
 use super::{
-    commit::{Committer, Order},
+    commit::{Committer, Order, Won},
     election::Candidacy,
     load::load,
     membership,
@@ -53,7 +53,7 @@ impl ZooKeeperLeadership {
             tokio::spawn(vigil::keep_vigil(client.clone(), path.to_owned(), lost.clone()));
         }
         let (orders, inbox) = mpsc::channel(QUEUED_COMMITS);
-        let committer = Committer::new(lock, candidacy, term, version, lost.clone());
+        let committer = Committer::new(Won { lock, _candidacy: candidacy }, term, version, lost.clone());
         tokio::spawn(committer.run(inbox));
         Ok(Self { term, orders, reader: Some(client), limit, members, lost })
     }

@@ -90,3 +90,20 @@ impl Store for ZooKeeperStore {
         self.session_timeout
     }
 }
+
+/// What the proof drives over a tree in memory: the rules of a commit, and the layout of the tree.
+#[cfg(test)]
+pub mod proof {
+    pub use zookeeper_client::{CreateMode, Error};
+
+    pub use super::{
+        commit::{Chain, Committer, Order, Place},
+        election::announce,
+        known::Known,
+        multi::{Expect, MultiError, Operations, Version},
+    };
+
+    pub mod paths {
+        pub use super::super::paths::*;
+    }
+}

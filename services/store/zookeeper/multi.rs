@@ -5,7 +5,7 @@ use zookeeper_client::{Acls, Client, CreateMode, Error, MultiWriteError, MultiWr
 
 /// The version of a node's data. ZooKeeper counts in 32 bits and wraps around; −1 stands for any version in its
 /// protocol and can therefore never be expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Version(i32);
 
 impl Version {
@@ -21,7 +21,7 @@ impl Version {
 }
 
 /// What an operation asks of the node that it touches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Expect {
     Version(Version),
     /// Whatever it is, if it is there; the fence and the chain of the request already say that nobody else writes.

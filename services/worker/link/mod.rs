@@ -20,7 +20,10 @@ use ends::{Listener, Speaker};
 use super::crew::{Crew, Step};
 use crate::{
     domain::{Term, WorkerHello},
-    runtime::heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
+    runtime::{
+        backoff::Backoff,
+        heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
+    },
     store::Leader,
     wire::{LeaderToWorker, WorkerToLeader},
 };
@@ -70,7 +73,7 @@ impl<D: Dial> Link<D> {
 
     /// Runs until the worker has stopped gracefully.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(FIRST_BACKOFF, MAX_BACKOFF);
         let mut complaint = String::new();
         while let Phase::Done(leader) = self.find().await {
             let start = Instant::now();
@@ -90,9 +93,9 @@ impl<D: Dial> Link<D> {
                 complaint = reason;
             }
             if welcomed && start.elapsed() >= HEARTBEAT {
-                backoff = Backoff::default();
+                backoff.reset();
             }
-            if let Phase::Leave = self.pause(backoff.next(), &leader).await {
+            if let Phase::Leave = self.pause(backoff.next_wait(), &leader).await {
                 break;
             }
         }
@@ -270,26 +273,6 @@ async fn meanwhile<T>(crew: &mut Crew, what: impl Future<Output = T>) -> Phase<T
             done = &mut what => return Phase::Done(done),
             step = crew.step() => if step == Step::Leave { return Phase::Leave },
         }
-    }
-}
-
-/// Waits between attempts: none, then growing.
-#[derive(Debug, Default)]
-struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    fn next(&mut self) -> Duration {
-        let failures = self.failures;
-        self.failures = failures.saturating_add(1);
-        if failures == 0 {
-            return Duration::ZERO;
-        }
-        let whole = FIRST_BACKOFF.saturating_mul(1 << (failures - 1).min(8)).min(MAX_BACKOFF);
-        // Workers that lost one leader should not all come back in one moment. A UUID is chance enough for that.
-        let chance = u32::from(uuid::Uuid::new_v4().as_bytes()[0]);
-        whole / 2 + whole / 2 * chance / 255
     }
 }
 

@@ -219,16 +219,6 @@ async fn an_idle_worker_leaves_at_once_with_a_leader_or_without() {
     alone.gone().await;
 }
 
-#[test]
-fn the_wait_between_attempts_starts_at_nothing_and_is_bounded() {
-    let mut backoff = Backoff::default();
-    assert_eq!(backoff.next(), Duration::ZERO);
-    for _ in 0..100 {
-        let delay = backoff.next();
-        assert!(delay >= FIRST_BACKOFF / 2 && delay <= MAX_BACKOFF, "{delay:?}");
-    }
-}
-
 /// A leader that hangs: it may still be dialled, but it never says a word.
 struct Hangs {
     accepts: bool,

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::{Incarnation, MAX_RESULT_BYTES, QueueName, WorkerOffer},
+    runtime::wall_clock::WallClock,
     worker::{
         crew::Crew,
         handler::{Attempt, Handler, HandlerError, Handlers},
@@ -92,5 +93,5 @@ pub fn crew(slots: u32, drain: Duration) -> (Crew, Gate, CancellationToken) {
     };
     let shutdown = CancellationToken::new();
     let metrics = Metrics::new(&mut Registry::default(), slots);
-    (Crew::new(offer, handlers, drain, shutdown.clone(), metrics), gate, shutdown)
+    (Crew::new(offer, handlers, drain, shutdown.clone(), metrics, WallClock::system()), gate, shutdown)
 }
