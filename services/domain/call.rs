@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{Incarnation, Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer};
 
 /// One question to the leader. Asking again is always safe: submits are idempotent by id, cancels by nature.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Call {
     Submit {
         task_id: TaskId,
@@ -35,7 +35,7 @@ pub enum Call {
 }
 
 /// One page of a listing, in the order of ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ListQuery {
     pub filter: TaskFilter,
     /// 1 to [`ListQuery::MAX_PAGE`].
@@ -51,7 +51,7 @@ impl ListQuery {
 }
 
 /// One page of the workers, in the order of ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerQuery {
     /// 1 to [`ListQuery::MAX_PAGE`].
     pub page_size: u32,
@@ -65,7 +65,7 @@ impl Default for WorkerQuery {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Of a submit, a cancel, a get.
     Task(Task),
@@ -76,7 +76,7 @@ pub enum Answer {
     Refused(Refusal),
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Page {
     pub tasks: Vec<Task>,
     /// Set: there is more after this id.
@@ -87,7 +87,7 @@ pub struct Page {
     pub corrupt: Vec<TaskId>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct WorkerPage {
     pub workers: Vec<WorkerView>,
     /// Set: there is more after this id.
@@ -95,7 +95,7 @@ pub struct WorkerPage {
 }
 
 /// Why the leader did not do it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     #[error("there is no such task")]
     TaskNotFound,
@@ -116,7 +116,7 @@ pub enum Refusal {
     Invalid(Arc<str>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Budget {
     Tasks,
     Bytes,
@@ -132,7 +132,7 @@ impl std::fmt::Display for Budget {
 }
 
 /// A change that watchers can see.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TaskEvent {
     pub task: Task,
     /// The state before; the same as the task's own for a new task.
@@ -140,7 +140,7 @@ pub struct TaskEvent {
 }
 
 /// The cluster in numbers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClusterView {
     /// host:port of the leader's links.
     pub address: String,
@@ -159,7 +159,7 @@ pub struct ClusterView {
 }
 
 /// One worker, as the leader sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerView {
     pub worker_id: WorkerId,
     pub incarnation: Incarnation,
@@ -169,7 +169,7 @@ pub struct WorkerView {
     pub offer: Option<WorkerOffer>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkerState {
     /// Linked and registered: gets tasks.
     Ready,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fence, Incarnation, Outcome, Revision, TaskId, TaskSpec, Wall, WorkerId};
 
 /// A task as it was accepted; written once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Submission {
     pub task_id: TaskId,
     pub spec: Arc<TaskSpec>,
@@ -16,7 +16,7 @@ pub struct Submission {
 }
 
 /// What became of a task: that its attempts so far are used up (no outcome: it is pending again), or its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Status {
     /// Attempts used so far.
     pub attempt: u32,
@@ -33,7 +33,7 @@ pub struct Status {
 }
 
 /// An attempt promised to one incarnation of a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Assignment {
     pub task_id: TaskId,
     pub worker: WorkerId,
@@ -44,7 +44,7 @@ pub struct Assignment {
 
 /// One decision of the leader. A store makes each wholly durable or not at all, and never a later one without the
 /// earlier.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A new task. Its id is free.
     Submitted(Submission),
@@ -82,7 +82,7 @@ impl Change {
 }
 
 /// One task that a store holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LoadedTask {
     pub submission: Submission,
     pub status: Option<Status>,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Kind, QueueName, TaskSpec, TaskState};
 
 /// All conditions hold; an empty one is no condition.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TaskFilter {
     pub queues: BTreeSet<QueueName>,
     pub kinds: BTreeSet<Kind>,

@@ -9,12 +9,14 @@ use std::{
 
 use super::{Failure, Fence, Incarnation, Kind, QueueName, TaskId, TaskSpec, Term, Wall, WorkerId};
 
-/// One try at running a task.
+/// One try at running a task. The fence is part of it: an id that is submitted again after its task was removed begins
+/// with attempt 1 again, and a worker may still hold attempt 1 of the task before.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
     pub task_id: TaskId,
     /// From 1.
     pub attempt: u32,
+    pub fence: Fence,
 }
 
 impl fmt::Display for AttemptId {
@@ -24,7 +26,7 @@ impl fmt::Display for AttemptId {
 }
 
 /// What a worker offers: the same in its hello and in its membership node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerOffer {
     pub worker_id: WorkerId,
     pub incarnation: Incarnation,
@@ -52,14 +54,14 @@ impl WorkerOffer {
 }
 
 /// A worker's membership in the store, which lives as long as its session.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {
     pub worker_id: WorkerId,
     pub incarnation: Incarnation,
 }
 
 /// The first word of a worker on a new link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerHello {
     pub offer: WorkerOffer,
     /// Attempts that run.
@@ -71,14 +73,14 @@ pub struct WorkerHello {
     pub term: Term,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RunningAttempt {
     pub attempt: AttemptId,
     pub start_time: Wall,
 }
 
 /// What a worker says of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Report {
     Started {
         attempt: AttemptId,
@@ -119,11 +121,10 @@ impl Report {
 }
 
 /// What a worker is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Order {
     Assign {
         attempt: AttemptId,
-        fence: Fence,
         spec: Arc<TaskSpec>,
         traceparent: Option<Arc<str>>,
     },

@@ -39,7 +39,7 @@ impl Default for Priority {
 }
 
 /// What is to be done, as the submitter said it: compared as sent, so defaults are applied where they are used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TaskSpec {
     pub kind: Kind,
     pub queue: Option<QueueName>,
@@ -94,7 +94,7 @@ impl TaskState {
 }
 
 /// How a task ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Succeeded(Arc<[u8]>),
     Failed(Failure),
@@ -121,7 +121,7 @@ impl Outcome {
 }
 
 /// Why a task failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failure {
     pub reason: FailureReason,
     /// For people; at most [`MAX_MESSAGE_BYTES`].
@@ -129,7 +129,7 @@ pub struct Failure {
     pub exit_status: Option<i32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureReason {
     Handler,
     ResultTooLarge,
@@ -138,7 +138,7 @@ pub enum FailureReason {
 }
 
 /// A task as it is: what a reader or a watcher gets. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Task {
     pub id: TaskId,
     pub spec: Arc<TaskSpec>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Milliseconds on the leader's monotonic clock; means nothing outside one process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Monotonic(pub u64);
 
 impl Monotonic {
@@ -14,11 +14,11 @@ impl Monotonic {
 }
 
 /// Milliseconds since the Unix epoch, UTC; for people, and clamped wherever a rule depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Wall(pub u64);
 
 /// The moment of an event, on both clocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Now {
     pub monotonic: Monotonic,
     pub wall: Wall,

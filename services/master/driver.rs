@@ -18,7 +18,7 @@ use super::{
     input::{Handle, Input, LinkId},
     interest::Clients,
     metrics::Metrics,
-    outbox::Outbox,
+    outbox::{Issued, Outbox},
     reign::{About, Ended, resign},
     watchdog::Pulse,
 };
@@ -78,7 +78,7 @@ pub(super) struct Driver {
     pub(super) scheduler: Scheduler,
     pub(super) clock: Clock,
     pub(super) clients: Clients,
-    pub(super) outbox: Outbox<Out>,
+    pub(super) outbox: Outbox<Out, Issued>,
     pub(super) about: About,
     pub(super) metrics: Metrics,
     leadership: Box<dyn Leadership>,
@@ -89,8 +89,8 @@ pub(super) struct Driver {
     observed: Instant,
     /// When finished tasks last went.
     expired: Instant,
-    /// Inputs that came before a worker's grace was found to be over, and are not taken yet.
-    before_losses: Option<usize>,
+    /// Inputs that came before a tick was found to be due, and are not taken yet.
+    before_tick: Option<usize>,
 }
 
 impl Driver {
@@ -117,7 +117,7 @@ impl Driver {
             effects,
             observed: Instant::now(),
             expired: Instant::now(),
-            before_losses: None,
+            before_tick: None,
         };
         driver.follow(&Asker::Nobody);
         driver
@@ -151,7 +151,7 @@ impl Driver {
                 },
                 Ok(()) = members.changed() => self.set_members(&mut members),
                 _ = self.inputs.recv_many(&mut inputs, MAX_INPUTS), if self.outbox.has_room() => {
-                    self.before_losses = self.before_losses.map(|left| left.saturating_sub(inputs.len()));
+                    self.before_tick = self.before_tick.map(|left| left.saturating_sub(inputs.len()));
                     for input in inputs.drain(..) {
                         self.take(input);
                     }
@@ -184,7 +184,7 @@ impl Driver {
 
     fn issue(&mut self) {
         let leadership = &mut self.leadership;
-        let free = self.outbox.issue(|changes| leadership.commit(changes));
+        let free = self.outbox.issue(|changes| Issued::now(leadership.commit(changes)));
         self.let_out(free);
         self.metrics.in_flight(self.outbox.in_flight());
     }
@@ -195,10 +195,10 @@ impl Driver {
         if !self.outbox.has_room() {
             return longest;
         }
-        let loss = self.scheduler.next_loss();
+        let tick = self.scheduler.next_tick();
         let due = |at: Monotonic| self.clock.instant(at);
         let expiry = self.scheduler.next_expiry().map(|at| due(at).max(self.expiry_turn()));
-        [loss.map(due), expiry].into_iter().flatten().fold(longest, Instant::min)
+        [tick.map(due), expiry].into_iter().flatten().fold(longest, Instant::min)
     }
 
     /// When finished tasks may go: at once if hardly anything is on its way, else at their pace.
@@ -209,11 +209,11 @@ impl Driver {
     fn keep_time(&mut self) {
         let now = Instant::now();
         let over = |at: Option<Monotonic>| at.is_some_and(|at| at <= self.clock.monotonic(now));
-        let (loss, expiry) = (over(self.scheduler.next_loss()), over(self.scheduler.next_expiry()));
-        if loss && self.outbox.has_room() {
+        let (tick, expiry) = (over(self.scheduler.next_tick()), over(self.scheduler.next_expiry()));
+        if tick && self.outbox.has_room() {
             // A hello that waits in the queue came in time.
-            if *self.before_losses.get_or_insert(self.inputs.len()) == 0 {
-                self.before_losses = None;
+            if *self.before_tick.get_or_insert(self.inputs.len()) == 0 {
+                self.before_tick = None;
                 self.step(Event::Tick, &Asker::Nobody);
             }
         }
@@ -268,10 +268,9 @@ impl Driver {
 
     /// Answers, refusals included: the answer is true if this leader still led after the question came.
     pub(super) fn reply(&mut self, asker: &Asker, answer: Answer) {
-        self.outbox.barrier();
         if let Asker::Client { link, call_id, detail, span } = asker {
             let (link, call_id, detail, span) = (*link, *call_id, *detail, span.clone());
-            self.outbox.out(Out::Reply { link, call_id, answer, detail, span });
+            self.outbox.answer(Out::Reply { link, call_id, answer, detail, span });
         }
     }
 
@@ -289,8 +288,7 @@ impl Driver {
         if let Some(old) = self.workers.insert(worker, link.clone()) {
             old.cut();
         }
-        self.outbox.barrier();
-        self.outbox.out(Out::Welcome { link: link.clone() });
+        self.outbox.answer(Out::Welcome { link: link.clone() });
     }
 
     fn let_out(&self, outs: Vec<Out>) {

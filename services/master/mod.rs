@@ -12,7 +12,7 @@ mod interest;
 mod link;
 mod machine;
 mod metrics;
-mod outbox;
+pub(crate) mod outbox;
 mod reign;
 mod service;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Commit, then send, then answer: the one order of everything that leaves the leader.
 //!
 //! What follows from events is queued here in order. A commit takes changes from the front; everything that goes out is
-//! bound to the commit before it, and leaves when that one is durable. Nothing overtakes.
+//! bound to the commit before it, and leaves when that one is durable. Nothing overtakes. What stands for a commit on its
+//! way is the caller's: a future that waits for the store, or whatever a model counts with.
 
 use std::collections::VecDeque;
 
@@ -17,6 +18,7 @@ const MAX_IN_FLIGHT: usize = 8;
 /// Most waiting items before the driver stops taking inputs: some full commits.
 const MAX_WAITING: usize = 16 * MAX_COMMIT_CHANGES;
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Item<Out> {
     Change(Change),
     /// A commit has to be issued from here on, even an empty one: somebody asks whether this leader still leads.
@@ -24,12 +26,24 @@ enum Item<Out> {
     Out(Out),
 }
 
-struct Commit<Out> {
-    committing: Committing,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Commit<Out, OnItsWay> {
+    on_its_way: OnItsWay,
     /// What leaves with it.
     outs: Vec<Out>,
     changes: usize,
-    issue: Instant,
+}
+
+/// A commit on its way to the store.
+pub(super) struct Issued {
+    committing: Committing,
+    at: Instant,
+}
+
+impl Issued {
+    pub fn now(committing: Committing) -> Self {
+        Self { committing, at: Instant::now() }
+    }
 }
 
 /// What a commit was, for the metrics.
@@ -39,14 +53,15 @@ pub(super) struct Done {
     pub issue: Instant,
 }
 
-pub(super) struct Outbox<Out> {
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Outbox<Out, OnItsWay> {
     waiting: VecDeque<Item<Out>>,
-    in_flight: VecDeque<Commit<Out>>,
+    in_flight: VecDeque<Commit<Out, OnItsWay>>,
     /// What leaves with the commits in flight.
     bound: usize,
 }
 
-impl<Out> Outbox<Out> {
+impl<Out, OnItsWay> Outbox<Out, OnItsWay> {
     pub fn new() -> Self {
         Self { waiting: VecDeque::new(), in_flight: VecDeque::new(), bound: 0 }
     }
@@ -55,13 +70,16 @@ impl<Out> Outbox<Out> {
         self.waiting.push_back(Item::Change(change));
     }
 
-    /// Whatever is put after it waits for a commit that is issued after this call.
-    pub fn barrier(&mut self) {
-        self.waiting.push_back(Item::Barrier);
-    }
-
+    /// Leaves after everything that was decided before it.
     pub fn out(&mut self, out: Out) {
         self.waiting.push_back(Item::Out(out));
+    }
+
+    /// Leaves after a commit that is issued after this call, even an empty one: what it says was true while this leader
+    /// still led.
+    pub fn answer(&mut self, out: Out) {
+        self.waiting.push_back(Item::Barrier);
+        self.out(out);
     }
 
     pub fn has_room(&self) -> bool {
@@ -82,7 +100,7 @@ impl<Out> Outbox<Out> {
     }
 
     /// Issues what can be issued, and returns what may leave at once because nothing before it is in flight.
-    pub fn issue(&mut self, mut commit: impl FnMut(Vec<Change>) -> Committing) -> Vec<Out> {
+    pub fn issue(&mut self, mut commit: impl FnMut(Vec<Change>) -> OnItsWay) -> Vec<Out> {
         let mut free = Vec::new();
         while !self.waiting.is_empty() && self.in_flight.len() < MAX_IN_FLIGHT {
             let (changes, barrier, outs) = self.take();
@@ -98,8 +116,7 @@ impl<Out> Outbox<Out> {
             } else {
                 self.bound += bound;
                 let count = changes.len();
-                let committing = commit(changes);
-                self.in_flight.push_back(Commit { committing, outs, changes: count, issue: Instant::now() });
+                self.in_flight.push_back(Commit { on_its_way: commit(changes), outs, changes: count });
             }
         }
         free
@@ -132,6 +149,15 @@ impl<Out> Outbox<Out> {
         (changes, barrier, outs)
     }
 
+    /// The oldest commit in flight is durable. Returns it, what leaves with it, and how many changes it made.
+    pub fn landed(&mut self) -> Option<(OnItsWay, Vec<Out>, usize)> {
+        let oldest = self.in_flight.pop_front()?;
+        self.bound -= oldest.outs.len();
+        Some((oldest.on_its_way, oldest.outs, oldest.changes))
+    }
+}
+
+impl<Out> Outbox<Out, Issued> {
     /// Waits for the oldest commit in flight, and returns what leaves with it. To be called only if there is one.
     /// Dropping the future loses nothing.
     ///
@@ -139,9 +165,8 @@ impl<Out> Outbox<Out> {
     /// The commit is in doubt, and with it everything after it.
     pub async fn committed(&mut self) -> Result<(Vec<Out>, Done), Doubt> {
         let Some(oldest) = self.in_flight.front_mut() else { return std::future::pending().await };
-        (&mut oldest.committing).await?;
-        let Some(oldest) = self.in_flight.pop_front() else { return std::future::pending().await };
-        self.bound -= oldest.outs.len();
-        Ok((oldest.outs, Done { changes: oldest.changes, issue: oldest.issue }))
+        (&mut oldest.on_its_way.committing).await?;
+        let Some((issued, outs, changes)) = self.landed() else { return std::future::pending().await };
+        Ok((outs, Done { changes, issue: issued.at }))
     }
 }

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, Assignment, AttemptId, Call, Change, Fence, Incarnation, Loaded, LoadedTask, Member, Order, Outcome,
-        Refusal, Report, Revision, Scheduler, Status, Submission, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello,
+        Answer, Assignment, Call, Change, Fence, Incarnation, Loaded, LoadedTask, Member, Order, Outcome, Refusal,
+        Report, Revision, Scheduler, Status, Submission, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello,
         WorkerOffer, scheduler::Limits,
     },
     runtime::wall_clock::WallClock,
@@ -276,9 +276,7 @@ async fn a_result_is_acknowledged_and_pushed_only_after_its_commit() {
     leader.call(1, 2, Call::Watch { task_ids: vec![id("a")] }).await;
     leader.commit().await;
     reply(&mut client, 2).await;
-    receive(&mut worker).await;
-
-    let attempt = AttemptId { task_id: id("a"), attempt: 1 };
+    let LeaderToWorker::Order(Order::Assign { attempt, .. }) = receive(&mut worker).await else { panic!() };
     let report = Report::Succeeded { attempt: attempt.clone(), start_time: Wall(1), result: Arc::from(&b"r"[..]) };
     let incarnation = Incarnation([1; 16]);
     leader.put(Input::Report { link: LinkId(2), worker: "w".parse().unwrap(), incarnation, report }).await;

@@ -96,12 +96,13 @@ impl TryFrom<links::LinkWorkerResponse> for LeaderToWorker {
             Message::Welcome(welcome) => Self::Welcome(Term(welcome.term)),
             Message::Assign(assign) => Self::Order(assign_from_proto(assign).map_err(|error| error.within("assign"))?),
             Message::Cancel(cancel) => {
-                let attempt = attempt(&cancel.task_id, cancel.attempt).map_err(|error| error.within("cancel"))?;
+                let attempt =
+                    attempt(&cancel.task_id, cancel.attempt, cancel.fence).map_err(|error| error.within("cancel"))?;
                 bounded("cancel.reason", &cancel.reason, MAX_REASON_BYTES)?;
                 Self::Order(Order::Cancel { attempt, reason: cancel.reason.into() })
             }
             Message::Acknowledge(acknowledge) => {
-                let attempt = attempt(&acknowledge.task_id, acknowledge.attempt);
+                let attempt = attempt(&acknowledge.task_id, acknowledge.attempt, acknowledge.fence);
                 Self::Order(Order::Acknowledge { attempt: attempt.map_err(|error| error.within("acknowledge"))? })
             }
             Message::Goodbye(links::Goodbye {}) => Self::Goodbye,
@@ -115,26 +116,26 @@ impl From<LeaderToWorker> for links::LinkWorkerResponse {
         use links::link_worker_response::Message;
         let message = match message {
             LeaderToWorker::Welcome(term) => Message::Welcome(links::Welcome { term: term.0 }),
-            LeaderToWorker::Order(Order::Assign { attempt, fence, spec, traceparent }) => {
-                Message::Assign(links::Assign {
-                    task_id: attempt.task_id.to_string(),
-                    attempt: attempt.attempt,
-                    fence: fence.0,
-                    kind: spec.kind.to_string(),
-                    queue: spec.queue().to_string(),
-                    payload: Bytes::copy_from_slice(&spec.payload),
-                    labels: spec.labels.clone().into_iter().collect(),
-                    traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
-                })
-            }
+            LeaderToWorker::Order(Order::Assign { attempt, spec, traceparent }) => Message::Assign(links::Assign {
+                task_id: attempt.task_id.to_string(),
+                attempt: attempt.attempt,
+                fence: attempt.fence.0,
+                kind: spec.kind.to_string(),
+                queue: spec.queue().to_string(),
+                payload: Bytes::copy_from_slice(&spec.payload),
+                labels: spec.labels.clone().into_iter().collect(),
+                traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
+            }),
             LeaderToWorker::Order(Order::Cancel { attempt, reason }) => Message::Cancel(links::CancelAttempt {
                 task_id: attempt.task_id.to_string(),
                 attempt: attempt.attempt,
+                fence: attempt.fence.0,
                 reason: reason.into_owned(),
             }),
             LeaderToWorker::Order(Order::Acknowledge { attempt }) => Message::Acknowledge(links::AcknowledgeAttempt {
                 task_id: attempt.task_id.to_string(),
                 attempt: attempt.attempt,
+                fence: attempt.fence.0,
             }),
             LeaderToWorker::Goodbye => Message::Goodbye(links::Goodbye {}),
             LeaderToWorker::Heartbeat => Message::Heartbeat(links::Heartbeat {}),
@@ -227,6 +228,7 @@ impl From<Report> for ReportProto {
             Self::Finished(links::AttemptFinished {
                 task_id: attempt.task_id.to_string(),
                 attempt: attempt.attempt,
+                fence: attempt.fence.0,
                 start_time: start_time.map(time_to_proto),
                 outcome: Some(outcome),
             })
@@ -243,6 +245,7 @@ impl From<Report> for ReportProto {
             Report::GivenBack { attempt, started } => Self::GivenBack(links::AttemptGivenBack {
                 task_id: attempt.task_id.to_string(),
                 attempt: attempt.attempt,
+                fence: attempt.fence.0,
                 started,
             }),
         }
@@ -253,18 +256,19 @@ fn started(attempt: &AttemptId, start_time: Wall) -> links::AttemptStarted {
     links::AttemptStarted {
         task_id: attempt.task_id.to_string(),
         attempt: attempt.attempt,
+        fence: attempt.fence.0,
         start_time: Some(time_to_proto(start_time)),
     }
 }
 
 fn running(started: &links::AttemptStarted) -> Result<RunningAttempt, InvalidField> {
-    let attempt = attempt(&started.task_id, started.attempt)?;
+    let attempt = attempt(&started.task_id, started.attempt, started.fence)?;
     Ok(RunningAttempt { attempt, start_time: start_time(started.start_time)? })
 }
 
 fn finished(report: links::AttemptFinished) -> Result<Report, InvalidField> {
     use links::attempt_finished::Outcome;
-    let attempt = attempt(&report.task_id, report.attempt)?;
+    let attempt = attempt(&report.task_id, report.attempt, report.fence)?;
     match report.outcome.ok_or_else(|| InvalidField::new("outcome", "must be set"))? {
         Outcome::Result(result) => {
             if result.len() > MAX_RESULT_BYTES {
@@ -293,13 +297,13 @@ fn failure_of_attempt(failure: Failure) -> Result<Failure, InvalidField> {
 }
 
 fn given_back(report: &links::AttemptGivenBack) -> Result<Report, InvalidField> {
-    Ok(Report::GivenBack { attempt: attempt(&report.task_id, report.attempt)?, started: report.started })
+    Ok(Report::GivenBack { attempt: attempt(&report.task_id, report.attempt, report.fence)?, started: report.started })
 }
 
 /// What a worker needs to know of a spec travels; priority and policy are the leader's business and are left at their
 /// defaults.
 fn assign_from_proto(assign: links::Assign) -> Result<Order, InvalidField> {
-    let attempt = attempt(&assign.task_id, assign.attempt)?;
+    let attempt = attempt(&assign.task_id, assign.attempt, assign.fence)?;
     if assign.payload.len() > MAX_PAYLOAD_BYTES {
         let problem = format!("must be at most {MAX_PAYLOAD_BYTES} bytes, is {}", assign.payload.len());
         return Err(InvalidField::new("payload", problem));
@@ -309,19 +313,16 @@ fn assign_from_proto(assign: links::Assign) -> Result<Order, InvalidField> {
     spec.labels = labels("labels", assign.labels)?;
     // A task is worth more than its trace: a context that cannot be one is left out.
     let traceparent = (1..=MAX_TRACEPARENT_BYTES).contains(&assign.traceparent.len());
-    Ok(Order::Assign {
-        attempt,
-        fence: Fence(assign.fence),
-        spec: Arc::new(spec),
-        traceparent: traceparent.then(|| assign.traceparent.into()),
-    })
+    Ok(Order::Assign { attempt, spec: Arc::new(spec), traceparent: traceparent.then(|| assign.traceparent.into()) })
 }
 
-fn attempt(task_id: &str, attempt: u32) -> Result<AttemptId, InvalidField> {
-    if attempt == 0 {
-        return Err(InvalidField::new("attempt", "must be at least 1"));
+fn attempt(task_id: &str, attempt: u32, fence: u64) -> Result<AttemptId, InvalidField> {
+    for (field, number) in [("attempt", u64::from(attempt)), ("fence", fence)] {
+        if number == 0 {
+            return Err(InvalidField::new(field, "must be at least 1"));
+        }
     }
-    Ok(AttemptId { task_id: name("task_id", task_id)?, attempt })
+    Ok(AttemptId { task_id: name("task_id", task_id)?, attempt, fence: Fence(fence) })
 }
 
 fn start_time(time: Option<prost_types::Timestamp>) -> Result<Wall, InvalidField> {

@@ -128,8 +128,8 @@ impl Crew {
     /// The leader is not to be listened to any longer.
     pub fn obey(&mut self, order: Order) -> Result<(), Overrun> {
         match order {
-            Order::Assign { attempt, fence, spec, traceparent } => {
-                return self.assign(Assignment { attempt, fence, spec, traceparent });
+            Order::Assign { attempt, spec, traceparent } => {
+                return self.assign(Assignment { attempt, spec, traceparent });
             }
             Order::Cancel { attempt, reason } => {
                 tracing::info!(%attempt, %reason, "cancelled");
@@ -150,8 +150,8 @@ impl Crew {
             // Leaving says that it never began.
             return Ok(());
         }
-        let (attempt, fence) = (assignment.attempt.clone(), assignment.fence);
-        match self.slots.admit(&attempt, fence) {
+        let attempt = assignment.attempt.clone();
+        match self.slots.admit(&attempt) {
             Admission::Held => return Ok(()),
             Admission::Full => {
                 tracing::warn!(%attempt, "assigned while every slot is taken: given back");
@@ -162,11 +162,11 @@ impl Crew {
         let handler = self.handlers.get(&assignment.spec.kind).filter(|_| self.stopping.is_none());
         if let Some(handler) = handler {
             let cancel = self.executor.start(handler, assignment);
-            self.slots.start(&attempt, fence, self.clock.read(), cancel);
+            self.slots.start(&attempt, self.clock.read(), cancel);
             self.metrics.started();
         } else {
             self.metrics.given_back(1);
-            self.slots.give_back(&attempt, fence);
+            self.slots.give_back(&attempt);
         }
         self.count();
         Ok(())

@@ -9,7 +9,7 @@ use tracing::{Instrument, Span};
 
 use super::handler::{Attempt, Handler, HandlerError};
 use crate::{
-    domain::{AttemptId, Failure, FailureReason, Fence, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, WorkerId},
+    domain::{AttemptId, Failure, FailureReason, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, WorkerId},
     runtime::telemetry,
 };
 
@@ -32,7 +32,6 @@ pub struct Executor {
 /// What is to be run.
 pub struct Assignment {
     pub attempt: AttemptId,
-    pub fence: Fence,
     pub spec: Arc<TaskSpec>,
     pub traceparent: Option<Arc<str>>,
 }
@@ -44,13 +43,13 @@ impl Executor {
 
     /// Starts an attempt; cancelling the token asks it to stop.
     pub fn start(&mut self, handler: &Arc<dyn Handler>, assignment: Assignment) -> CancellationToken {
-        let Assignment { attempt, fence, spec, traceparent } = assignment;
+        let Assignment { attempt, spec, traceparent } = assignment;
         let cancelled = CancellationToken::new();
-        let span = self.span(&attempt, fence, &spec, traceparent.as_deref());
+        let span = self.span(&attempt, &spec, traceparent.as_deref());
         let attempt_of_handler = Attempt {
             task_id: attempt.task_id.clone(),
             attempt: attempt.attempt,
-            fence,
+            fence: attempt.fence,
             kind: spec.kind.clone(),
             queue: spec.queue(),
             payload: Bytes::copy_from_slice(&spec.payload),
@@ -65,13 +64,13 @@ impl Executor {
         cancelled
     }
 
-    fn span(&self, attempt: &AttemptId, fence: Fence, spec: &TaskSpec, traceparent: Option<&str>) -> Span {
+    fn span(&self, attempt: &AttemptId, spec: &TaskSpec, traceparent: Option<&str>) -> Span {
         let span = tracing::info_span!(
             parent: None,
             "attempt",
             task_id = %attempt.task_id,
             attempt = attempt.attempt,
-            fence = fence.0,
+            fence = attempt.fence.0,
             kind = %spec.kind,
             worker_id = %self.worker_id,
         );

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use tokio_util::sync::CancellationToken;
 
 use super::executor::Ended;
-use crate::domain::{AttemptId, Fence, Report, RunningAttempt, Wall};
+use crate::domain::{AttemptId, Report, RunningAttempt, Wall};
 
 /// What a hello may carry of reports, in bytes: a thousand slots of full results are 64 MiB, and a message over a link
 /// is at most 4 MiB. Attempts whose report does not fit are named as running, and their report follows the welcome.
@@ -33,9 +33,6 @@ enum Stop {
     Cancelled,
     /// This worker leaves: the task is to run elsewhere.
     Leaving,
-    /// Its task is gone, and its id stands for an attempt of a younger task. That one does not begin while this one has
-    /// the slot: when it ends, the younger is given back.
-    Supplanted,
 }
 
 #[derive(Debug)]
@@ -46,8 +43,6 @@ enum Stage {
 
 #[derive(Debug)]
 struct Held {
-    /// Of the youngest attempt that was assigned under this id.
-    fence: Fence,
     stage: Stage,
     /// Its place among the unsaid.
     unsaid: Option<u64>,
@@ -78,11 +73,8 @@ impl Slots {
         self.held.len()
     }
 
-    pub fn admit(&mut self, attempt: &AttemptId, fence: Fence) -> Admission {
-        if let Some(held) = self.held.get_mut(attempt) {
-            if fence > held.fence {
-                held.supplant(attempt, fence);
-            }
+    pub fn admit(&mut self, attempt: &AttemptId) -> Admission {
+        if self.held.contains_key(attempt) {
             self.say(attempt);
             Admission::Held
         } else if self.held.len() >= self.count {
@@ -93,19 +85,19 @@ impl Slots {
     }
 
     /// The attempt runs, and stops when `cancel` is cancelled.
-    pub fn start(&mut self, attempt: &AttemptId, fence: Fence, start_time: Wall, cancel: CancellationToken) {
+    pub fn start(&mut self, attempt: &AttemptId, start_time: Wall, cancel: CancellationToken) {
         self.running += 1;
-        self.hold(attempt, fence, Stage::Running { start_time, cancel, stop: None });
+        self.hold(attempt, Stage::Running { start_time, cancel, stop: None });
     }
 
     /// The attempt is not started, and is to run elsewhere.
-    pub fn give_back(&mut self, attempt: &AttemptId, fence: Fence) {
+    pub fn give_back(&mut self, attempt: &AttemptId) {
         let report = Report::GivenBack { attempt: attempt.clone(), started: false };
-        self.hold(attempt, fence, Stage::Ended(report));
+        self.hold(attempt, Stage::Ended(report));
     }
 
-    fn hold(&mut self, attempt: &AttemptId, fence: Fence, stage: Stage) {
-        self.held.insert(attempt.clone(), Held { fence, stage, unsaid: None });
+    fn hold(&mut self, attempt: &AttemptId, stage: Stage) {
+        self.held.insert(attempt.clone(), Held { stage, unsaid: None });
         self.say(attempt);
     }
 
@@ -114,9 +106,7 @@ impl Slots {
         match self.held.get_mut(attempt).map(|held| &mut held.stage) {
             None => false,
             Some(Stage::Running { cancel, stop, .. }) => {
-                if *stop != Some(Stop::Supplanted) {
-                    *stop = Some(Stop::Cancelled);
-                }
+                *stop = Some(Stop::Cancelled);
                 cancel.cancel();
                 true
             }
@@ -144,7 +134,6 @@ impl Slots {
         let id = attempt.clone();
         held.stage = Stage::Ended(match (stop, ended) {
             (Some(Stop::Cancelled), _) => Report::Stopped { attempt: id },
-            (Some(Stop::Supplanted), _) => Report::GivenBack { attempt: id, started: false },
             // A handler that was interrupted may return anything; running it again is what it was promised.
             (Some(Stop::Leaving), _) | (None, Ended::Aborted) => Report::GivenBack { attempt: id, started: true },
             (None, Ended::Succeeded(result)) => Report::Succeeded { attempt: id, start_time, result },
@@ -186,8 +175,6 @@ impl Slots {
         for (attempt, held) in &mut self.held {
             held.unsaid = None;
             match &held.stage {
-                // The attempt that the leader knows by this id never began.
-                Stage::Running { stop: Some(Stop::Supplanted), .. } => {}
                 Stage::Running { start_time, .. } => {
                     running.push(RunningAttempt { attempt: attempt.clone(), start_time: *start_time });
                 }
@@ -215,7 +202,6 @@ impl Slots {
             let Some(held) = self.held.get_mut(&attempt) else { continue };
             held.unsaid = None;
             match &held.stage {
-                Stage::Running { stop: Some(Stop::Supplanted), .. } => {}
                 Stage::Running { start_time, .. } => {
                     return Some(Report::Started { attempt, start_time: *start_time });
                 }
@@ -230,20 +216,6 @@ impl Slots {
         held.unsaid = Some(self.next_unsaid);
         self.unsaid.insert(self.next_unsaid, attempt.clone());
         self.next_unsaid += 1;
-    }
-}
-
-impl Held {
-    /// What is held is of a task that was removed: nobody wants its outcome, and what was assigned now is not begun.
-    fn supplant(&mut self, attempt: &AttemptId, fence: Fence) {
-        self.fence = fence;
-        match &mut self.stage {
-            Stage::Running { cancel, stop, .. } => {
-                *stop = Some(Stop::Supplanted);
-                cancel.cancel();
-            }
-            Stage::Ended(report) => *report = Report::GivenBack { attempt: attempt.clone(), started: false },
-        }
     }
 }
 

@@ -98,7 +98,7 @@ impl Line {
 
     fn assign(&self, task_id: &str, kind: &str, payload: &[u8]) {
         let spec = Arc::new(TaskSpec::new(kind.parse().unwrap(), payload));
-        let order = Order::Assign { attempt: id(task_id), fence: Fence(9), spec, traceparent: None };
+        let order = Order::Assign { attempt: id(task_id), spec, traceparent: None };
         self.tell(LeaderToWorker::Order(order));
     }
 
@@ -114,7 +114,7 @@ impl Line {
 }
 
 fn id(task_id: &str) -> AttemptId {
-    AttemptId { task_id: task_id.parse().unwrap(), attempt: 1 }
+    AttemptId { task_id: task_id.parse().unwrap(), attempt: 1, fence: Fence(9) }
 }
 
 struct Scene {

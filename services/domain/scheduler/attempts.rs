@@ -1,11 +1,18 @@
 //! What becomes of an attempt: it starts, it ends, it is given back. A report counts only if it is for the current
 //! attempt of its task, by the incarnation that it was assigned to; it never depends on the term.
 
+use std::time::Duration;
+
 use super::{Effect, MAX_WORKER_DEATHS, Note, Scheduler, fleet::Hold};
 use crate::domain::{
     AttemptId, Change, Failure, FailureReason, Now, Order, Outcome, Report, Status, Task, TaskEvent, TaskId, TaskState,
     Wall, WorkerId,
 };
+
+/// How long a worker that did not begin what it was given gets nothing more. It and the leader disagree about its slots or
+/// its kinds, and would hand the task back and forth as fast as they can; so it costs a few commits a second, and the
+/// worker's other slots are not idle for long.
+const REST: Duration = Duration::from_secs(1);
 
 /// Why an attempt ends without an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +45,10 @@ impl Scheduler {
                 Report::Failed { start_time, failure, .. } => {
                     self.finish(now, task_id, Some(start_time), Outcome::Failed(failure), effects);
                 }
-                Report::GivenBack { started: false, .. } => self.take_back(now, task_id, Return::Unbegun, effects),
+                Report::GivenBack { started: false, .. } => {
+                    self.fleet.rest(worker, now.monotonic.after(REST));
+                    self.take_back(now, task_id, Return::Unbegun, effects);
+                }
                 Report::GivenBack { started: true, .. } | Report::Stopped { .. } | Report::Started { .. } => {
                     self.take_back(now, task_id, Return::GivenBack, effects);
                 }
@@ -60,6 +70,7 @@ impl Scheduler {
         self.table.get(&attempt.task_id).is_some_and(|entry| {
             entry.task.state.is_active()
                 && entry.task.attempt == attempt.attempt
+                && entry.task.fence == attempt.fence
                 && entry.task.worker.as_ref() == Some(worker)
                 && entry.task.incarnation == incarnation
         })

@@ -69,7 +69,7 @@ impl Scheduler {
         }
         self.finish(now, task_id, None, Outcome::Cancelled, effects);
         if let Some(worker) = task.worker.filter(|_| task.state.is_active()) {
-            let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt };
+            let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt, fence: task.fence };
             self.stop(&worker, attempt, effects);
         }
         self.table.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |entry| Answer::Task(entry.task.clone()))

@@ -1,5 +1,5 @@
 //! The workers as the leader knows them. Its invariants: a worker is open if and only if it is linked, a member, not
-//! draining and has a free slot; the indexes agree with the workers.
+//! draining, not resting and has a free slot; the indexes agree with the workers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +11,7 @@ use crate::domain::{
 };
 
 /// What a held slot is held for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Hold {
     /// The task's current attempt.
     Current { suspect: bool },
@@ -25,7 +25,7 @@ impl Hold {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Worker {
     pub incarnation: Incarnation,
     /// None: it has not said hello to this leader.
@@ -33,21 +33,21 @@ pub(super) struct Worker {
     pub linked: bool,
     member: bool,
     draining: bool,
-    /// Without a link: when it is lost.
-    lost_at: Option<Monotonic>,
+    /// Without a link: when it is lost. With one: until when it rests.
+    due: Option<Monotonic>,
     holds: BTreeMap<AttemptId, Hold>,
     suspects: usize,
 }
 
 impl Worker {
-    fn new(incarnation: Incarnation, lost_at: Option<Monotonic>) -> Self {
+    fn new(incarnation: Incarnation, due: Option<Monotonic>) -> Self {
         Self {
             incarnation,
             offer: None,
             linked: false,
             member: false,
             draining: false,
-            lost_at,
+            due,
             holds: BTreeMap::new(),
             suspects: 0,
         }
@@ -75,20 +75,25 @@ impl Worker {
         }
     }
 
+    fn rests(&self) -> bool {
+        self.linked && self.due.is_some()
+    }
+
     /// The offer of an open worker, with how full it is, in thousandths.
     fn open(&self) -> Option<(&WorkerOffer, usize)> {
-        let offer = self.offer.as_ref().filter(|_| self.state() == WorkerState::Ready)?;
+        let offer = self.offer.as_ref().filter(|_| self.state() == WorkerState::Ready && !self.rests())?;
         (self.holds.len() < self.slots()).then(|| (offer, self.holds.len() * 1_000 / self.slots()))
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     members: BTreeMap<WorkerId, Incarnation>,
     /// Open workers by the kinds that they serve, the emptiest first.
     open: BTreeMap<Kind, BTreeSet<(usize, WorkerId)>>,
-    lost_at: BTreeSet<(Monotonic, WorkerId)>,
+    /// When a worker is due.
+    due: BTreeSet<(Monotonic, WorkerId)>,
     /// Workers that may have become able to take more since the last placement.
     hungry: BTreeSet<WorkerId>,
 }
@@ -126,7 +131,7 @@ impl Fleet {
 
     /// A worker that is known from its assignments only, and lost unless it says hello until then.
     pub fn expect(&mut self, id: WorkerId, incarnation: Incarnation, lost_at: Monotonic) {
-        self.lost_at.insert((lost_at, id.clone()));
+        self.due.insert((lost_at, id.clone()));
         self.workers.insert(id, Worker::new(incarnation, Some(lost_at)));
     }
 
@@ -139,15 +144,28 @@ impl Fleet {
             worker.linked = true;
             worker.member = member;
             worker.draining = draining;
-            worker.lost_at = None;
+            worker.due = None;
         });
     }
 
     pub fn unlink(&mut self, id: &WorkerId, lost_at: Monotonic) {
         self.change(id, |worker| {
             worker.linked = false;
-            worker.lost_at = Some(lost_at);
+            worker.due = Some(lost_at);
         });
+    }
+
+    /// A linked worker gets nothing new until then.
+    pub fn rest(&mut self, id: &WorkerId, until: Monotonic) {
+        self.change(id, |worker| {
+            if worker.linked {
+                worker.due = Some(until);
+            }
+        });
+    }
+
+    pub fn wake(&mut self, id: &WorkerId) {
+        self.change(id, |worker| worker.due = None);
     }
 
     pub fn drain(&mut self, id: &WorkerId) {
@@ -185,7 +203,7 @@ impl Fleet {
     pub fn remove(&mut self, id: &WorkerId) -> Vec<TaskId> {
         self.change(id, |worker| {
             worker.linked = false;
-            worker.lost_at = None;
+            worker.due = None;
         });
         let Some(worker) = self.workers.remove(id) else { return Vec::new() };
         let current =
@@ -195,18 +213,18 @@ impl Fleet {
 
     /// Gives every worker without a link this long.
     pub fn grant_grace(&mut self, lost_at: Monotonic) {
-        for (_, id) in std::mem::take(&mut self.lost_at) {
-            self.change(&id, |worker| worker.lost_at = Some(lost_at));
+        for (_, id) in std::mem::take(&mut self.due) {
+            self.change(&id, |worker| worker.due = Some(lost_at));
         }
     }
 
-    pub fn next_loss(&self) -> Option<Monotonic> {
-        self.lost_at.first().map(|(at, _)| *at)
+    pub fn next_due(&self) -> Option<Monotonic> {
+        self.due.first().map(|(at, _)| *at)
     }
 
-    /// The workers whose grace is over.
+    /// The workers whose grace or whose rest is over.
     pub fn overdue(&self, now: Monotonic) -> Vec<WorkerId> {
-        self.lost_at.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect()
+        self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| id.clone()).collect()
     }
 
     /// The linked workers, their slots, and how many of these are held.
@@ -241,8 +259,8 @@ impl Fleet {
                 }
             }
         }
-        if let Some(at) = worker.lost_at {
-            self.lost_at.remove(&(at, id.clone()));
+        if let Some(at) = worker.due {
+            self.due.remove(&(at, id.clone()));
         }
         change(worker);
         if let Some((offer, load)) = worker.open() {
@@ -251,8 +269,8 @@ impl Fleet {
             }
             self.hungry.insert(id.clone());
         }
-        if let Some(at) = worker.lost_at {
-            self.lost_at.insert((at, id.clone()));
+        if let Some(at) = worker.due {
+            self.due.insert((at, id.clone()));
         }
     }
 }

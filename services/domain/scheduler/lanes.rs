@@ -9,7 +9,7 @@ use std::{
 use crate::domain::{Kind, Priority, QueueName, Revision, Task, TaskId};
 
 /// Who goes first: priority, then age.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Turn {
     priority: Reverse<Priority>,
     submitted: Revision,
@@ -21,14 +21,14 @@ impl Turn {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Lane {
     plain: BTreeMap<Turn, TaskId>,
     /// Tasks that a worker died of: each runs where no other of them runs, so that neighbours are not blamed.
     suspects: BTreeMap<Turn, TaskId>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Lanes {
     lanes: BTreeMap<Kind, BTreeMap<QueueName, Lane>>,
     /// Tasks that have come since the last placement.

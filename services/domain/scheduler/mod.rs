@@ -7,7 +7,7 @@
 //!   send, then answer.
 //! * If a change may not have become durable, the scheduler is dropped and another is recovered from the store: memory
 //!   is a cache.
-//! * [`Scheduler::next_loss`] says when the next [`Event::Tick`] is due, [`Scheduler::next_expiry`] the next
+//! * [`Scheduler::next_tick`] says when the next [`Event::Tick`] is due, [`Scheduler::next_expiry`] the next
 //!   [`Event::Expire`].
 
 mod attempts;
@@ -33,7 +33,7 @@ use super::{
 };
 
 /// What the cluster's operator has set. The defaults are those of `herdsman master --help`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Most tasks, retained ones included.
     pub max_tasks: u64,
@@ -108,7 +108,7 @@ pub enum Event {
     },
     /// The members of the store, all of them.
     Members(Vec<Member>),
-    /// Time has passed: whoever is overdue is lost. To be stepped only when everything is taken that workers had sent by
+    /// Time has passed: whoever is overdue is lost, whoever rested may be given tasks again. To be stepped only when everything is taken that workers had sent by
     /// the deadline.
     Tick,
     /// Retention may be over for some. Nobody waits for it: to be stepped when there is nothing better to do.
@@ -144,7 +144,7 @@ pub enum Note {
 }
 
 /// The leader's whole memory.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scheduler {
     limits: Limits,
     term: Term,
@@ -199,9 +199,9 @@ impl Scheduler {
         self.place(effects);
     }
 
-    /// When the next worker is lost, unless it says hello before.
-    pub fn next_loss(&self) -> Option<Monotonic> {
-        self.fleet.next_loss()
+    /// When the next worker is lost, unless it says hello before, or has rested.
+    pub fn next_tick(&self) -> Option<Monotonic> {
+        self.fleet.next_due()
     }
 
     /// When the next finished task may go.
@@ -216,7 +216,11 @@ impl Scheduler {
 
     fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for worker in self.fleet.overdue(now.monotonic) {
-            self.lose(now, &worker, effects);
+            if self.fleet.get(&worker).is_some_and(|worker| worker.linked) {
+                self.fleet.wake(&worker);
+            } else {
+                self.lose(now, &worker, effects);
+            }
         }
     }
 

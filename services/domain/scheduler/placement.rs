@@ -61,7 +61,7 @@ impl Scheduler {
             }))
         };
         let Some(task) = self.transition(task_id, effects, assign, assigned) else { return };
-        let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt };
+        let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt, fence: task.fence };
         self.fleet.set_hold(worker, attempt, Hold::Current { suspect: is_suspect(&task) });
         effects.push(order(worker, &task));
     }
@@ -70,8 +70,7 @@ impl Scheduler {
 /// The order to run a task's current attempt; the same each time it is sent.
 pub(super) fn order(worker: &WorkerId, task: &Task) -> Effect {
     let order = Order::Assign {
-        attempt: AttemptId { task_id: task.id.clone(), attempt: task.attempt },
-        fence: task.fence,
+        attempt: AttemptId { task_id: task.id.clone(), attempt: task.attempt, fence: task.fence },
         spec: task.spec.clone(),
         traceparent: task.traceparent.clone(),
     };

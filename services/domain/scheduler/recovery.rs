@@ -104,7 +104,7 @@ impl Scheduler {
             task.start_time = None;
         });
         if incarnations.get(&worker) == Some(&incarnation) {
-            let attempt = AttemptId { task_id, attempt };
+            let attempt = AttemptId { task_id, attempt, fence };
             self.fleet.set_hold(&worker, attempt, Hold::Current { suspect });
         } else {
             self.take_back(now, &task_id, Return::WorkerLost, effects);

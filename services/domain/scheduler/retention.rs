@@ -11,7 +11,7 @@ pub(super) const MIN_RETENTION: Duration = Duration::from_mins(1);
 /// Most removals of one step, of each kind: half a commit.
 const MAX_REMOVALS: usize = 250;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Retention {
     finished: Shelf,
     failed: Shelf,
@@ -47,7 +47,7 @@ pub(super) fn end_on_clock(end: Wall, now: Wall, clock: Monotonic, retention: Du
 }
 
 /// Ended tasks by the moment of their end.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Shelf {
     ended: BTreeSet<(Monotonic, TaskId)>,
 }

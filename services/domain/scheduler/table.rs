@@ -11,14 +11,14 @@ use crate::domain::{Outcome, Revision, Task, TaskId, TaskSpec, TaskState};
 /// Measured: 700 to 840 bytes of server memory for a node of 64 bytes.
 const TASK_OVERHEAD_BYTES: u64 = 1_600;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub task: Task,
     /// Revision of the submit: the age of the task among its equals.
     pub submitted: Revision,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Table {
     entries: BTreeMap<TaskId, Entry>,
     /// Ids whose records cannot be read.

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::Incarnation;
 
 fn attempt_id(task_id: &str, attempt: u32) -> AttemptId {
-    AttemptId { task_id: task_id.parse().unwrap(), attempt }
+    AttemptId { task_id: task_id.parse().unwrap(), attempt, fence: Fence(40 + u64::from(attempt)) }
 }
 
 fn reports() -> Vec<Report> {
@@ -62,7 +62,6 @@ fn what_a_leader_says_arrives_as_it_was_said() {
     spec.labels = [("a/b".into(), "c".into())].into();
     let assign = Order::Assign {
         attempt: attempt_id("a", 1),
-        fence: Fence(77),
         spec: Arc::new(spec),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
     };
@@ -89,8 +88,9 @@ fn a_hello_outside_its_bounds_is_refused_by_the_name_of_its_field() {
     assert_eq!(refused(|hello| hello.address = "nowhere".into()), "address");
     assert_eq!(refused(|hello| hello.version = "v".repeat(65)), "version");
     assert_eq!(refused(|hello| hello.slots = 4), "running", "more attempts than slots");
-    assert_eq!(refused(|hello| hello.running[0].task_id = "a".into()), "running", "one attempt twice");
+    assert_eq!(refused(|hello| (hello.running[0].task_id, hello.running[0].fence) = ("a".into(), 41)), "running");
     assert_eq!(refused(|hello| hello.finished[0].attempt = 0), "finished.attempt");
+    assert_eq!(refused(|hello| hello.given_back[0].fence = 0), "given_back.fence");
 }
 
 #[test]

@@ -148,12 +148,12 @@ impl Scene {
 }
 
 fn id(task_id: &str) -> AttemptId {
-    AttemptId { task_id: task_id.parse().unwrap(), attempt: 1 }
+    AttemptId { task_id: task_id.parse().unwrap(), attempt: 1, fence: Fence(1) }
 }
 
 fn assignment(task_id: &str, kind: &str, fence: u64) -> Order {
     let spec = Arc::new(TaskSpec::new(kind.parse().unwrap(), task_id.as_bytes()));
-    Order::Assign { attempt: id(task_id), fence: Fence(fence), spec, traceparent: None }
+    Order::Assign { attempt: AttemptId { fence: Fence(fence), ..id(task_id) }, spec, traceparent: None }
 }
 
 fn succeeded(report: &Report, task_id: &str) -> bool {

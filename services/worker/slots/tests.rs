@@ -1,11 +1,12 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::domain::Fence;
 
 const SLOTS: u32 = 4;
 
 fn id(task: u64) -> AttemptId {
-    AttemptId { task_id: format!("t{task}").parse().unwrap(), attempt: 1 }
+    AttemptId { task_id: format!("t{task}").parse().unwrap(), attempt: 1, fence: Fence(1) }
 }
 
 fn started(report: &Report) -> bool {
@@ -33,13 +34,13 @@ fn whatever_happens_the_count_and_the_queue_agree_with_what_is_held() {
     let mut state = 1;
     let mut slots = Slots::new(SLOTS);
     for step in 0..20_000 {
-        let attempt = id(chance(&mut state) % 6);
+        // Now and then the id is another task's.
+        let attempt = AttemptId { fence: Fence(1 + step / 50), ..id(chance(&mut state) % 6) };
         match chance(&mut state) % 9 {
-            // Now and then the id is another task's.
-            0 | 1 if slots.admit(&attempt, Fence(step / 50)) == Admission::Free => {
-                slots.start(&attempt, Fence(step / 50), Wall(step), CancellationToken::new());
+            0 | 1 if slots.admit(&attempt) == Admission::Free => {
+                slots.start(&attempt, Wall(step), CancellationToken::new());
             }
-            2 if slots.admit(&attempt, Fence(0)) == Admission::Free => slots.give_back(&attempt, Fence(0)),
+            2 if slots.admit(&attempt) == Admission::Free => slots.give_back(&attempt),
             3 => drop(slots.cancel(&attempt)),
             4 => drop(slots.ended(&attempt, Ended::Succeeded([].into())).cloned()),
             5 => slots.acknowledge(&attempt),
@@ -57,9 +58,9 @@ fn whatever_happens_the_count_and_the_queue_agree_with_what_is_held() {
 fn what_came_up_first_is_said_first_and_once() {
     let mut slots = Slots::new(SLOTS);
     for task in [2, 0, 1] {
-        slots.start(&id(task), Fence(1), Wall(0), CancellationToken::new());
+        slots.start(&id(task), Wall(0), CancellationToken::new());
     }
-    assert_eq!(slots.admit(&id(2), Fence(1)), Admission::Held);
+    assert_eq!(slots.admit(&id(2)), Admission::Held);
     slots.ended(&id(0), Ended::Succeeded([].into()));
     let said: Vec<_> = std::iter::from_fn(|| slots.next()).collect();
     assert_eq!(said.iter().map(Report::attempt).collect::<Vec<_>>(), [&id(2), &id(0), &id(1)]);
@@ -69,9 +70,12 @@ fn what_came_up_first_is_said_first_and_once() {
 #[test]
 fn a_report_of_a_removed_task_is_not_taken_for_one_of_the_task_that_took_its_id() {
     let mut slots = Slots::new(SLOTS);
-    slots.start(&id(0), Fence(1), Wall(0), CancellationToken::new());
+    slots.start(&id(0), Wall(0), CancellationToken::new());
     slots.ended(&id(0), Ended::Succeeded([].into()));
-    assert_eq!(slots.admit(&id(0), Fence(2)), Admission::Held);
-    assert_eq!(slots.next(), Some(Report::GivenBack { attempt: id(0), started: false }));
-    assert_eq!(slots.next(), None);
+    let younger = AttemptId { fence: Fence(2), ..id(0) };
+    assert_eq!(slots.admit(&younger), Admission::Free);
+    slots.start(&younger, Wall(0), CancellationToken::new());
+    slots.acknowledge(&id(0));
+    assert_eq!(slots.next(), Some(Report::Started { attempt: younger, start_time: Wall(0) }));
+    assert_eq!((slots.next(), slots.running()), (None, 1));
 }

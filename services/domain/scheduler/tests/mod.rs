@@ -1,5 +1,8 @@
 //! The rules in scenarios, and in sequences of events that nobody thought of.
 
+mod disagreements;
+mod disk;
+pub(crate) mod hand;
 mod invariants;
 mod queries;
 mod random;

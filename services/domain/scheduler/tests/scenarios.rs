@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{Event, Limits, Note},
-    world::{World, attempt, life, spec, task, worker},
+    world::{World, life, spec, task, worker},
 };
 use crate::domain::{
     Answer, Budget, FailureReason, ListQuery, Outcome, Priority, Refusal, Report, TaskFilter, TaskState, WorkerQuery,
@@ -21,7 +21,7 @@ fn a_task_goes_through_its_life() {
     assert_eq!(world.state("a"), TaskState::Assigned);
     world.started("w");
     assert_eq!(world.state("a"), TaskState::Running);
-    world.succeed("w", &attempt("a", 1));
+    world.succeed("w", &world.attempt("a"));
     let ended = world.get("a");
     assert_eq!(ended.outcome, Some(Outcome::Succeeded(Arc::from(&b"done"[..]))));
     assert_eq!((ended.attempt, ended.worker), (1, Some(worker("w"))));
@@ -76,8 +76,7 @@ fn the_higher_priority_goes_first_and_the_older_among_equals() {
     }
     world.start("w", 1);
     let mut order = Vec::new();
-    while let Some(next) =
-        world.hands[&worker("w")].running.iter().min_by_key(|id| world.get(id.task_id.as_str()).fence).cloned()
+    while let Some(next) = world.hand("w").running.iter().min_by_key(|id| world.get(id.task_id.as_str()).fence).cloned()
     {
         order.push(next.task_id.to_string());
         world.succeed("w", &next);
@@ -126,34 +125,35 @@ fn a_lost_worker_s_late_report_changes_nothing() {
     let mut world = World::new();
     world.start("w", 1);
     world.submit("a");
+    let first = world.attempt("a");
     world.start("x", 2);
     world.cut("w");
     world.wait(GRACE);
     // It comes back, still running the attempt that went elsewhere: it is told to stop it.
     assert!(world.hello("w"));
-    assert!(world.hands[&worker("w")].cancelled.contains(&attempt("a", 1)));
-    world.succeed("w", &attempt("a", 1));
+    assert!(world.hand("w").cancelled.contains(&first));
+    world.succeed("w", &first);
     assert_eq!((world.state("a"), world.get("a").attempt), (TaskState::Assigned, 2));
-    world.succeed("x", &attempt("a", 2));
+    world.succeed("x", &world.attempt("a"));
     assert_eq!(world.state("a"), TaskState::Succeeded);
 }
 
 #[test]
 fn an_assignment_that_was_missed_is_sent_again_as_the_same_attempt() {
-    let mut world = World::new();
+    let mut world = World::slow();
     world.start("w", 1);
+    world.settle();
+    world.request_submit("a", spec("work"));
+    while world.commit(1) {}
+    let attempt = world.attempt("a");
+    // The order is lost with the link.
     world.cut("w");
-    world.hands.get_mut(&worker("w")).unwrap().linked = false;
+    world.settle();
+    assert!(world.hand("w").running.is_empty());
     world.hello("w");
-    world.submit("a");
-    let fence = world.get("a").fence;
-    // The order was lost with the link.
-    world.cut("w");
-    world.hands.get_mut(&worker("w")).unwrap().running.clear();
-    world.runs.clear();
-    world.hello("w");
-    assert!(world.hands[&worker("w")].running.contains(&attempt("a", 1)));
-    assert_eq!(world.get("a").fence, fence);
+    world.settle();
+    assert!(world.hand("w").running.contains(&attempt));
+    assert_eq!(world.attempt("a"), attempt);
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn a_cancel_is_at_once_and_the_slot_frees_when_the_attempt_has_stopped() {
     assert_eq!(world.state("c"), TaskState::Pending);
     assert!(matches!(world.cancel("a"), Answer::Task(task) if task.state == TaskState::Cancelled));
     assert_eq!(world.state("c"), TaskState::Pending, "the slot is still held");
-    world.report("w", Report::Stopped { attempt: attempt("a", 1) });
+    world.end("w", Report::Stopped { attempt: world.attempt("a") });
     assert_eq!(world.state("c"), TaskState::Assigned);
     assert!(matches!(world.cancel("a"), Answer::Task(_)), "cancelling what is cancelled is OK");
-    world.succeed("w", &attempt("b", 1));
+    world.succeed("w", &world.attempt("b"));
     assert_eq!(world.cancel("b"), Answer::Refused(Refusal::TaskEnded));
     assert_eq!(world.cancel("nobody"), Answer::Refused(Refusal::TaskNotFound));
 }
@@ -233,7 +233,7 @@ fn a_result_that_comes_after_the_cancel_is_dropped() {
     world.start("w", 1);
     world.submit("a");
     world.cancel("a");
-    world.succeed("w", &attempt("a", 1));
+    world.succeed("w", &world.attempt("a"));
     assert_eq!(world.state("a"), TaskState::Cancelled);
     assert_eq!(world.scheduler.workers(&WorkerQuery::default()).workers[0].busy_slots, 0);
 }
@@ -260,7 +260,8 @@ fn an_at_most_once_task_that_was_given_back_runs_again_only_if_it_had_not_begun(
         let mut once = spec("work");
         once.at_most_once = true;
         world.submit_spec("a", once);
-        world.report("w", Report::GivenBack { attempt: attempt("a", 1), started });
+        world.end("w", Report::GivenBack { attempt: world.attempt("a"), started });
+        world.wait(super::disagreements::REST);
         assert_eq!(world.state("a"), state);
     }
 }
@@ -291,7 +292,7 @@ fn two_suspects_never_share_a_worker() {
     let on_x = |id: &str| world.get(id).worker == Some(worker("x")) && world.state(id).is_active();
     assert!(on_x("a") && on_x("c"), "one suspect, and a task that nobody suspects");
     assert_eq!(world.state("b"), TaskState::Pending);
-    world.succeed("x", &attempt("a", 2));
+    world.succeed("x", &world.attempt("a"));
     assert_eq!(world.state("b"), TaskState::Assigned);
 }
 
@@ -303,7 +304,7 @@ fn a_worker_that_leaves_gives_back_without_blame() {
     world.step(Event::Draining { worker: worker("w"), incarnation: life(1) });
     world.submit("b");
     assert_eq!(world.state("b"), TaskState::Pending);
-    world.report("w", Report::GivenBack { attempt: attempt("a", 1), started: true });
+    world.end("w", Report::GivenBack { attempt: world.attempt("a"), started: true });
     assert_eq!((world.state("a"), world.get("a").worker_deaths), (TaskState::Pending, 0));
     world.step(Event::Goodbye { worker: worker("w"), incarnation: life(1) });
     assert!(world.scheduler.workers(&WorkerQuery::default()).workers.is_empty());
@@ -327,8 +328,8 @@ fn the_finished_go_when_their_time_is_over_and_the_failed_stay_longer() {
     world.start("w", 1);
     world.submit("good");
     world.submit("bad");
-    world.succeed("w", &attempt("good", 1));
-    world.fail("w", &attempt("bad", 1));
+    world.succeed("w", &world.attempt("good"));
+    world.fail("w", &world.attempt("bad"));
     world.wait(world.limits.retain_finished);
     assert_eq!(world.scheduler.get(&task("good")), Answer::Refused(Refusal::TaskNotFound));
     world.take_over();
@@ -342,7 +343,7 @@ fn more_than_the_count_go_sooner_but_never_within_a_minute() {
     world.start("w", 1);
     for id in ["a", "b", "c"] {
         world.submit(id);
-        world.succeed("w", &attempt(id, 1));
+        world.succeed("w", &world.attempt(id));
     }
     world.wait(Duration::from_secs(59));
     assert_eq!(world.disk.tasks.len(), 3);
