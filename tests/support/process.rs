@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::eventually;
 
-const HERDSMAN: &str = env!("CARGO_BIN_EXE_herdsman");
+pub const HERDSMAN: &str = env!("CARGO_BIN_EXE_herdsman");
 /// A role that has not started within this hangs; generous, because all tests run at once.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// A verb that has not ended within this hangs.

@@ -252,7 +252,7 @@ fn free_port() -> u16 {
 }
 
 /// The jars of `ZOOKEEPER_HOME` (in it, or in its lib directory), or those of Debian's packages.
-fn class_path() -> &'static str {
+pub fn class_path() -> &'static str {
     static CLASS_PATH: OnceLock<String> = OnceLock::new();
     CLASS_PATH.get_or_init(|| {
         let Some(home) = std::env::var_os("ZOOKEEPER_HOME").map(PathBuf::from) else {
