@@ -1,5 +1,6 @@
 //! The command line keeps its promises: what goes to stdout, one clear line for what goes wrong, and the exit status.
 
+mod bench;
 mod demo;
 mod following;
 mod inspecting;

@@ -1,6 +1,7 @@
 //! `workers` and `cluster`: the cluster as its leader sees it.
 
 use clap::Args;
+use tonic::transport::Channel;
 
 use super::{
     exit::Failure,
@@ -8,7 +9,7 @@ use super::{
     output::Output,
     server::{Server, call},
 };
-use crate::wire::proto::v1;
+use crate::wire::proto::v1::{self, cluster_service_client::ClusterServiceClient};
 
 /// Workers asked for at once: the most that a page may have.
 const PAGE: i32 = 1_000;
@@ -21,23 +22,27 @@ pub(super) struct Workers {
 
 impl Workers {
     pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
-        let mut client = self.server.cluster().await?;
-        let mut workers = Vec::new();
-        let mut page_token = String::new();
-        loop {
-            let page = v1::ListWorkersRequest { page_size: PAGE, page_token };
-            let reply = client.list_workers(call(page)).await?.into_inner();
-            workers.extend(reply.workers);
-            page_token = reply.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
+        let workers = list_workers(&mut self.server.cluster().await?).await?;
         if output.is_json() {
             return workers.iter().try_for_each(|worker| output.json(worker));
         }
         let rows = workers.into_iter().map(row).collect();
         output.table(&["WORKER", "STATE", "BUSY", "SLOTS", "KINDS", "QUEUES", "ADDRESS", "VERSION"], rows)
+    }
+}
+
+/// All of them, page by page.
+pub(super) async fn list_workers(client: &mut ClusterServiceClient<Channel>) -> Result<Vec<v1::Worker>, Failure> {
+    let mut workers = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let page = v1::ListWorkersRequest { page_size: PAGE, page_token };
+        let reply = client.list_workers(call(page)).await?.into_inner();
+        workers.extend(reply.workers);
+        page_token = reply.next_page_token;
+        if page_token.is_empty() {
+            return Ok(workers);
+        }
     }
 }
 

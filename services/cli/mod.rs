@@ -1,5 +1,6 @@
 //! The command line: parse, bind, run. It knows the doors of the services and the public API, and no rule about tasks.
 
+mod bench;
 mod cluster;
 mod dev;
 mod exit;
@@ -96,6 +97,8 @@ enum Command {
     Workers(Told<cluster::Workers>),
     /// Show who leads, and how much is going on
     Cluster(Told<cluster::Cluster>),
+    /// Measure how fast a cluster is, and how near it comes to what its store can do
+    Bench(Told<bench::Bench>),
     /// Decode what is in ZooKeeper; needs no master
     Inspect(Told<inspect::Inspect>),
     /// Ask a service whether it serves, for health checks: exit status 0 if it does
@@ -173,6 +176,10 @@ impl Cli {
                 verb.run(&output).await
             }
             Command::Cluster(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Bench(told) => {
                 let (verb, output) = told.parts();
                 verb.run(&output).await
             }

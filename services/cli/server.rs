@@ -14,11 +14,14 @@ use crate::{
 /// Longest wait for one answer: a client service waits for a leader for a session timeout and a second, 5 s as a rule.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Where `dev` and a client service listen if nothing else is said.
+const DEFAULT: &str = "http://127.0.0.1:7070";
+
 /// Which client service to ask.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Server {
     /// URL of a client service
-    #[arg(long, env = "HERDSMAN_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL", value_parser = address, hide_env_values = true)]
+    #[arg(long, env = "HERDSMAN_SERVER", default_value = DEFAULT, value_name = "URL", value_parser = address, hide_env_values = true)]
     server: String,
 }
 
@@ -37,6 +40,16 @@ pub(super) fn address(url: &str) -> Result<String, String> {
 }
 
 impl Server {
+    /// At an address that [`address`] has parsed, or at the default one.
+    pub(super) fn at(parsed: Option<String>) -> Self {
+        Self { server: parsed.unwrap_or_else(|| DEFAULT.trim_start_matches("http://").to_owned()) }
+    }
+
+    /// As it is written.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}", self.server)
+    }
+
     pub(super) async fn connect(&self) -> Result<Channel, Failure> {
         dial(&self.server).await.map_err(Failure::unable)
     }

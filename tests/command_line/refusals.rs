@@ -60,6 +60,29 @@ async fn wrong_options_are_named() {
 }
 
 #[tokio::test]
+async fn options_of_a_bench_that_do_not_fit_are_named() {
+    for (options, named) in [
+        (&["--limit"][..], "--zookeeper"),
+        (&["--rate", "0"], "--rate"),
+        (&["--rate", "10", "--outstanding", "5"], "--outstanding"),
+        (&["--rate", "10", "--next-after", "end"], "--next-after"),
+        (&["--outstanding", "0"], "--outstanding"),
+        (&["--tasks", "5", "--for", "1s"], "--for"),
+        (&["--for", "soon"], "--for"),
+        (&["--mode", "many"], "--mode"),
+        (&["--batch", "10"], "--batch"),
+        (&["--mode", "batch", "--batch", "1001"], "--batch"),
+        (&["--mode", "batch", "--batch", "1000", "--payload", "65536"], "--batch"),
+        (&["--payload", "65537"], "--payload"),
+        (&["--label", "novalue"], "--label"),
+        (&["--rounds", "0"], "--rounds"),
+        (&["--server", "nowhere"], "--server"),
+    ] {
+        cannot(&[&["bench"], options].concat(), named).await;
+    }
+}
+
+#[tokio::test]
 async fn an_environment_variable_is_an_option_and_a_wrong_one_is_named() {
     let said = herdsman_with(&["list"], &[("HERDSMAN_SERVER", "nowhere")], b"").await;
     assert!(said.one_line(2).contains("HOST:PORT"), "{said:?}");
@@ -77,6 +100,7 @@ async fn nobody_there_is_said_in_time() {
         &["cancel", "x"],
         &["workers"],
         &["cluster"],
+        &["bench"],
         &["submit", "--kind", "x"],
         &["submit", "--kind", "x", "--count", "10"],
     ] {
@@ -110,6 +134,7 @@ async fn a_zookeeper_that_is_not_there_is_said_in_time() {
         cannot(&[role, "--zookeeper", &zookeeper, "--listen", "127.0.0.1:0"], &zookeeper).await;
     }
     cannot(&["inspect", "--zookeeper", &zookeeper], &zookeeper).await;
+    cannot(&["bench", "--limit", "--zookeeper", &zookeeper], &zookeeper).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 15] = [
     "dev",
     "master",
     "worker",
@@ -22,6 +22,7 @@ const VERBS: [&str; 14] = [
     "cancel",
     "workers",
     "cluster",
+    "bench",
     "inspect",
     "health",
     "completions",
@@ -35,7 +36,7 @@ async fn every_verb_explains_itself() {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("Usage: herdsman"), "{help:?}");
     }
-    for verb in ["dev", "worker", "submit", "watch", "list", "inspect", "health"] {
+    for verb in ["dev", "worker", "submit", "watch", "list", "bench", "inspect", "health"] {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("\nExamples:\n"), "{verb} has no examples: {help:?}");
     }

@@ -1,0 +1,228 @@
+//! One measurement of a cluster: submits as planned, and watches every task to its end.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use indicatif::ProgressBar;
+use tokio::{
+    sync::Semaphore,
+    time::{interval, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::{Code, Request, Status, transport::Channel};
+
+use super::{
+    options::{Mode, NextAfter, Pace, Plan},
+    pace::{self, Due},
+    record::{Found, Record},
+    watch::{LABEL, Watch},
+};
+use crate::{
+    cli::{exit::Failure, server::CALL_TIMEOUT, submit::send, watch::ending},
+    wire::proto::v1::{
+        SubmitTaskRequest, SubmitTasksRequest, Task, TaskSpec, TaskState, submit_task_outcome::Outcome,
+        task_service_client::TaskServiceClient,
+    },
+};
+
+/// Longest wait for the first task, which shows that somebody serves the kind.
+const FIRST_LIMIT: Duration = Duration::from_secs(10);
+/// Longest wait for an answer, as the server has it.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// When nothing more is heard for so long, something is broken.
+const SILENCE_LIMIT: Duration = Duration::from_mins(1);
+/// How often the bar moves.
+const TICK: Duration = Duration::from_millis(100);
+
+type Tasks = TaskServiceClient<Channel>;
+
+/// What submits are made of.
+pub(super) struct Submitter {
+    pub(super) clients: Vec<Tasks>,
+    pub(super) spec: TaskSpec,
+}
+
+/// What calls and the watch have in common.
+struct Shared {
+    record: Record,
+    /// The first thing that ended the measurement before its time.
+    failure: OnceLock<Status>,
+    failed: CancellationToken,
+}
+
+impl Shared {
+    fn fail(&self, status: Status) {
+        // Only the first says what happened.
+        let _ = self.failure.set(status);
+        self.failed.cancel();
+    }
+}
+
+impl Submitter {
+    /// Measures once. `measurement` is the value of the label of its tasks, and begins their ids.
+    pub(super) async fn measure(&self, plan: Plan, measurement: &str, bar: &ProgressBar) -> Result<Found, Failure> {
+        let mut spec = self.spec.clone();
+        spec.labels.insert(LABEL.to_owned(), measurement.to_owned());
+        let client = self.clients[0].clone();
+        let opening = timeout(CALL_TIMEOUT, Watch::open(client.clone(), measurement)).await;
+        let mut watch = opening.map_err(|_| Failure::unable("no answer in time"))??;
+        run_first(client, &spec, measurement, &mut watch).await?;
+
+        let next_after = match plan.pace {
+            Pace::Closed { next_after, .. } => next_after,
+            Pace::Open { .. } => NextAfter::Ack,
+        };
+        let start = Instant::now();
+        let shared = Arc::new(Shared {
+            record: Record::new(start, next_after),
+            failure: OnceLock::new(),
+            failed: CancellationToken::new(),
+        });
+        let _watching = AbortOnDropHandle::new(tokio::spawn(follow(watch, shared.clone())));
+        let measured = async {
+            self.submit(plan, start, &spec, measurement, &shared).await;
+            shared.record.over().await;
+        };
+        tokio::select! {
+            () = measured => Ok(shared.record.found()),
+            () = shared.failed.cancelled() => {
+                Err(shared.failure.get().cloned().unwrap_or_else(|| Status::unknown("it ended")).into())
+            }
+            silent = show(&shared.record, bar) => Err(silent),
+        }
+    }
+
+    /// Sends every call of the plan.
+    async fn submit(&self, plan: Plan, start: Instant, spec: &TaskSpec, measurement: &str, shared: &Arc<Shared>) {
+        let room = Arc::new(Semaphore::new(pace::room(plan.pace)));
+        let mut by_the_clock = match plan.pace {
+            Pace::Open { rate } => Some(pace::by_the_clock(plan, rate, start)),
+            Pace::Closed { .. } => None,
+        };
+        let mut clients = self.clients.iter().cycle();
+        let mut sent = 0;
+        loop {
+            // Due before there is room, if it is by the clock; as soon as there is room, if not.
+            let due: Option<Due> = match &mut by_the_clock {
+                Some(due) => Some(due.recv().await.unwrap_or_default()),
+                None => None,
+            };
+            let Ok(permit) = room.clone().acquire_owned().await else { break };
+            let due = due.unwrap_or_else(|| vec![Instant::now(); pace::next_batch(&plan, start, sent)]);
+            if due.is_empty() {
+                break;
+            }
+            sent += due.len() as u64;
+            let numbers = shared.record.sending(due.into_iter(), Some(permit));
+            let request =
+                |number| SubmitTaskRequest { task_id: format!("{measurement}-{number}"), spec: Some(spec.clone()) };
+            let requests: Vec<_> = numbers.clone().map(request).collect();
+            let (client, shared) = (clients.next().expect("a cycle of at least one").clone(), shared.clone());
+            tokio::spawn(async move {
+                match send(client, plan.mode, requests).await {
+                    Ok(outcomes) => shared.record.answered(numbers, outcomes.into_iter()),
+                    Err(status) => shared.fail(status),
+                }
+            });
+        }
+        shared.record.all_sent();
+    }
+}
+
+/// Submits one task and waits for its end: somebody serves the kind, and what is pushed arrives.
+async fn run_first(client: Tasks, spec: &TaskSpec, measurement: &str, watch: &mut Watch) -> Result<(), Failure> {
+    let task_id = format!("{measurement}-first");
+    send::one(client, SubmitTaskRequest { task_id: task_id.clone(), spec: Some(spec.clone()) }).await?;
+    let ended = async {
+        loop {
+            if let Some(first) = watch.next().await?.into_iter().find(|task| task.task_id == task_id) {
+                return Ok::<_, Status>(first);
+            }
+        }
+    };
+    match timeout(FIRST_LIMIT, ended).await {
+        Ok(first) => {
+            let first = first?;
+            let succeeded = first.state() == TaskState::Succeeded;
+            if succeeded { Ok(()) } else { Err(Failure::Refused(anyhow::anyhow!(ending(&first)))) }
+        }
+        Err(_) => Err(Failure::unable(format!(
+            "task {task_id} has not ended within {FIRST_LIMIT:?}: does a worker serve kind {}, and has it a slot free?",
+            spec.kind
+        ))),
+    }
+}
+
+/// One call, and what became of each of its tasks.
+///
+/// # Errors
+/// Nobody answered: whatever is measured, it is not what was asked for.
+async fn send(
+    mut client: Tasks,
+    mode: Mode,
+    mut requests: Vec<SubmitTaskRequest>,
+) -> Result<Vec<Result<(), Code>>, Status> {
+    let count = requests.len();
+    let answer = match mode {
+        Mode::Unary => {
+            let request = requests.pop().unwrap_or_default();
+            client.submit_task(bounded(request)).await.map(|_| vec![Ok(())])
+        }
+        Mode::Batch => client.submit_tasks(bounded(SubmitTasksRequest { requests })).await.map(|reply| {
+            let outcomes = reply.into_inner().outcomes.into_iter();
+            outcomes
+                .map(|outcome| match outcome.outcome {
+                    Some(Outcome::Task(_)) => Ok(()),
+                    Some(Outcome::Error(error)) => Err(Code::from(error.code)),
+                    None => Err(Code::Unknown),
+                })
+                .collect()
+        }),
+    };
+    match answer {
+        Err(status) if status.code() != Code::Unavailable && std::error::Error::source(&status).is_none() => {
+            Ok(vec![Err(status.code()); count])
+        }
+        answer => answer,
+    }
+}
+
+fn bounded<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(ANSWER_LIMIT);
+    request
+}
+
+/// Takes in every end.
+async fn follow(mut watch: Watch, shared: Arc<Shared>) {
+    loop {
+        match watch.next().await {
+            Ok(tasks) => shared.record.ended(tasks.iter().filter_map(numbered)),
+            Err(status) => return shared.fail(status),
+        }
+    }
+}
+
+/// The number of a task of a measurement; none for its first.
+fn numbered(task: &Task) -> Option<(usize, &Task)> {
+    let (_, number) = task.task_id.rsplit_once('-')?;
+    Some((number.parse().ok()?, task))
+}
+
+/// Moves the bar, until nothing more is heard.
+async fn show(record: &Record, bar: &ProgressBar) -> Failure {
+    let mut ticks = interval(TICK);
+    loop {
+        ticks.tick().await;
+        let (ended, open) = record.progress();
+        bar.set_position(ended);
+        if open > 0 {
+            bar.set_message(format!("{open} accepted and not ended"));
+        }
+        if record.silence().is_some_and(|silence| silence > SILENCE_LIMIT) {
+            return Failure::unable(format!("{open} tasks are waited for, and none has ended for {SILENCE_LIMIT:?}"));
+        }
+    }
+}

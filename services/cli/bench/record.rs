@@ -1,0 +1,340 @@
+//! What became of every task of one measurement. A task's clock starts when it was meant to be submitted, whether or not
+//! the submitter got round to it then: a stall counts for all that waited behind it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+use super::{
+    options::NextAfter,
+    report::{Latency, Totals},
+};
+use crate::{
+    cli::exit::code_name,
+    wire::proto::v1::{Task, TaskState},
+};
+
+/// Latencies above this are shown as this: more than any bench waits.
+const MAX_MICROS: u64 = 3_600_000_000;
+
+/// Digits of a latency that count: one part in a thousand.
+const DIGITS: u8 = 3;
+
+/// What is known of one task.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// When it was meant to be submitted.
+    due: Instant,
+    call: u32,
+    accepted: bool,
+    ended: bool,
+}
+
+/// One call that has not made way for the next.
+#[derive(Debug)]
+struct Open {
+    answered: bool,
+    tasks: usize,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct State {
+    next_after: NextAfter,
+    tasks: Vec<Known>,
+    open_calls: HashMap<u32, Open>,
+    /// Accepted, and not ended.
+    open_tasks: usize,
+    all_sent: bool,
+    totals: Totals,
+    accepting: Histogram<u64>,
+    ending: Histogram<u64>,
+    last_accepted: Instant,
+    last_ended: Instant,
+    last_news: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Record {
+    start: Instant,
+    state: Mutex<State>,
+    /// Notified when everything that was sent has ended.
+    over: Notify,
+}
+
+/// What one measurement found.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) totals: Totals,
+    pub(super) accepted_per_s: f64,
+    pub(super) completed_per_s: f64,
+    pub(super) accepting: Latency,
+    pub(super) ending: Latency,
+    /// From the first task that was due to the last end.
+    pub(super) took: Duration,
+}
+
+impl Record {
+    /// The measurement begins at `start`.
+    pub(super) fn new(start: Instant, next_after: NextAfter) -> Self {
+        let histogram = || Histogram::new_with_max(MAX_MICROS, DIGITS).expect("the bounds are valid");
+        let state = State {
+            next_after,
+            tasks: Vec::new(),
+            open_calls: HashMap::new(),
+            open_tasks: 0,
+            all_sent: false,
+            totals: Totals::default(),
+            accepting: histogram(),
+            ending: histogram(),
+            last_accepted: start,
+            last_ended: start,
+            last_news: start,
+        };
+        Self { start, state: Mutex::new(state), over: Notify::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call is about to be sent, with a task for each time at which one was due; gives their numbers. `room` is given
+    /// back when the call makes way for the next.
+    pub(super) fn sending(
+        &self,
+        due: impl ExactSizeIterator<Item = Instant>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Range<usize> {
+        let mut state = self.state();
+        let call = state.tasks.last().map_or(0, |last| last.call + 1);
+        let first = state.tasks.len();
+        state.open_calls.insert(call, Open { answered: false, tasks: due.len(), _room: room });
+        state.totals.submitted += due.len() as u64;
+        state.tasks.extend(due.map(|due| Known { due, call, accepted: false, ended: false }));
+        first..state.tasks.len()
+    }
+
+    /// Everything has been sent.
+    pub(super) fn all_sent(&self) {
+        let mut state = self.state();
+        state.all_sent = true;
+        self.tell_if_over(&state);
+    }
+
+    /// A call was answered: for each of its tasks that it was accepted, or the code of the refusal.
+    pub(super) fn answered(&self, tasks: Range<usize>, outcomes: impl Iterator<Item = Result<(), tonic::Code>>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let call = state.tasks[tasks.start].call;
+        let mut gone = 0;
+        for (task, outcome) in tasks.zip(outcomes) {
+            match outcome {
+                Ok(()) => gone += usize::from(state.accepted(task, now)),
+                Err(code) => {
+                    gone += 1;
+                    *state.totals.refused.entry(code_name(code)).or_default() += 1;
+                }
+            }
+        }
+        state.last_news = now;
+        state.make_way(call, gone, true);
+        self.tell_if_over(&state);
+    }
+
+    /// Tasks were pushed in a terminal state.
+    pub(super) fn ended<'a>(&self, tasks: impl Iterator<Item = (usize, &'a Task)>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        tasks.for_each(|(number, task)| state.ended(number, task, now));
+        state.last_news = now;
+        self.tell_if_over(&state);
+    }
+
+    fn tell_if_over(&self, state: &State) {
+        if state.is_over() {
+            self.over.notify_one();
+        }
+    }
+
+    /// Resolves when everything was sent, and all that was accepted has ended.
+    pub(super) async fn over(&self) {
+        while !self.state().is_over() {
+            self.over.notified().await;
+        }
+    }
+
+    /// How long nothing has been heard; none while there is nothing to hear.
+    pub(super) fn silence(&self) -> Option<Duration> {
+        let state = self.state();
+        let waits = state.open_tasks > 0 || !state.open_calls.is_empty();
+        waits.then(|| state.last_news.elapsed())
+    }
+
+    /// Tasks that have ended, and those that are accepted and have not.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.totals.ended(), state.open_tasks as u64)
+    }
+
+    pub(super) fn found(&self) -> Found {
+        let state = self.state();
+        let rate = |count: u64, until: Instant| per_second(count, until - self.start);
+        Found {
+            totals: state.totals.clone(),
+            accepted_per_s: rate(state.totals.accepted, state.last_accepted),
+            completed_per_s: rate(state.totals.succeeded, state.last_ended),
+            accepting: Latency::of(&state.accepting),
+            ending: Latency::of(&state.ending),
+            took: state.last_ended - self.start,
+        }
+    }
+}
+
+/// Zero if no time has passed.
+#[allow(clippy::cast_precision_loss, reason = "counts below 2^52")]
+pub(super) fn per_second(count: u64, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
+}
+
+impl State {
+    fn is_over(&self) -> bool {
+        self.all_sent && self.open_calls.is_empty() && self.open_tasks == 0
+    }
+
+    /// True: nothing more is waited for, its end was pushed before its call was answered.
+    fn accepted(&mut self, task: usize, now: Instant) -> bool {
+        let known = &mut self.tasks[task];
+        known.accepted = true;
+        self.totals.accepted += 1;
+        self.last_accepted = now;
+        self.accepting.saturating_record(micros(now - known.due));
+        if known.ended {
+            return true;
+        }
+        self.open_tasks += 1;
+        false
+    }
+
+    fn ended(&mut self, number: usize, task: &Task, now: Instant) {
+        // A watch that goes on may repeat itself.
+        let Some(known) = self.tasks.get_mut(number).filter(|known| !known.ended) else { return };
+        known.ended = true;
+        match task.state() {
+            TaskState::Succeeded => self.totals.succeeded += 1,
+            TaskState::Cancelled => self.totals.cancelled += 1,
+            _ => self.totals.failed += 1,
+        }
+        self.last_ended = now;
+        self.ending.saturating_record(micros(now - known.due));
+        if known.accepted {
+            self.open_tasks -= 1;
+            let call = known.call;
+            self.make_way(call, 1, false);
+        }
+    }
+
+    /// Some tasks of a call are done with; perhaps the call has been answered, too.
+    fn make_way(&mut self, call: u32, gone: usize, answered: bool) {
+        let Some(open) = self.open_calls.get_mut(&call) else { return };
+        open.answered |= answered;
+        open.tasks -= gone;
+        if open.answered && (self.next_after == NextAfter::Ack || open.tasks == 0) {
+            self.open_calls.remove(&call);
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(MAX_MICROS)
+}
+
+impl Totals {
+    fn ended(&self) -> u64 {
+        self.succeeded + self.failed + self.cancelled
+    }
+
+    /// Whether every task was accepted and has succeeded.
+    pub(super) fn all_succeeded(&self) -> bool {
+        self.submitted == self.succeeded
+    }
+
+    /// What did not succeed, for people.
+    pub(super) fn complaint(&self) -> String {
+        let refused = self.refused.iter().map(|(code, count)| (*code, *count));
+        let ended = [("FAILED", self.failed), ("CANCELLED", self.cancelled)];
+        let parts: BTreeMap<_, _> = refused.chain(ended).filter(|(_, count)| *count > 0).collect();
+        let parts: Vec<_> = parts.iter().map(|(what, count)| format!("{count} {what}")).collect();
+        format!("of {} tasks {} succeeded: {}", self.submitted, self.succeeded, parts.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+    use tonic::Code;
+
+    use super::*;
+
+    fn succeeded() -> Task {
+        Task { state: TaskState::Succeeded.into(), ..Task::default() }
+    }
+
+    fn send(record: &Record, tasks: usize, room: &Arc<Semaphore>) -> Range<usize> {
+        let room = room.clone().try_acquire_owned().expect("there is room");
+        record.sending(vec![Instant::now(); tasks].into_iter(), Some(room))
+    }
+
+    #[test]
+    fn a_call_makes_way_at_its_answer_or_when_its_tasks_have_ended() {
+        for (next_after, room_after_answer) in [(NextAfter::Ack, 1), (NextAfter::End, 0)] {
+            let (record, room) = (Record::new(Instant::now(), next_after), Arc::new(Semaphore::new(1)));
+            let tasks = send(&record, 2, &room);
+            // One is pushed before the answer, and twice.
+            for _ in 0..2 {
+                record.ended([(0, &succeeded())].into_iter());
+            }
+            assert_eq!(room.available_permits(), 0, "{next_after:?}");
+            record.answered(tasks, [Ok(()), Ok(())].into_iter());
+            assert_eq!(room.available_permits(), room_after_answer, "{next_after:?}");
+            record.ended([(1, &succeeded())].into_iter());
+            assert_eq!(room.available_permits(), 1, "{next_after:?}");
+            assert!(record.found().totals.all_succeeded());
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_over_when_everything_was_sent_and_what_was_accepted_has_ended() {
+        let (record, room) = (Record::new(Instant::now(), NextAfter::Ack), Arc::new(Semaphore::new(1)));
+        let tasks = send(&record, 3, &room);
+        let codes = [Ok(()), Err(Code::ResourceExhausted), Err(Code::ResourceExhausted)];
+        record.answered(tasks, codes.into_iter());
+        assert!(record.silence().is_some(), "one is waited for");
+        record.ended([(0, &succeeded())].into_iter());
+        assert!(record.silence().is_none());
+        assert!(!record.state().is_over(), "more may be sent");
+        record.all_sent();
+        record.over().await;
+        let totals = record.found().totals;
+        assert!(!totals.all_succeeded());
+        assert_eq!(totals.complaint(), "of 3 tasks 1 succeeded: 2 RESOURCE_EXHAUSTED");
+    }
+
+    #[test]
+    fn a_task_that_was_due_long_ago_has_waited_since() {
+        let due = Instant::now();
+        let record = Record::new(due, NextAfter::Ack);
+        let late = Duration::from_secs(5);
+        let due = due.checked_sub(late).expect("the clock is past its first seconds");
+        let tasks = record.sending([due].into_iter(), None);
+        record.answered(tasks, [Ok(())].into_iter());
+        assert!(record.found().accepting.max >= 5_000.0);
+    }
+}
