@@ -57,6 +57,11 @@ impl Cluster {
         self.workers.len() - 1
     }
 
+    /// A new incarnation in the place of one that is gone.
+    pub async fn restart_worker(&mut self, at: usize, id: &str, options: &[&str]) {
+        self.workers[at] = self.role("worker", &[&["--id", id], options].concat()).await;
+    }
+
     async fn role(&self, role: &str, options: &[&str]) -> Role {
         let base =
             [role, "--zookeeper", &self.zookeeper, "--listen", "127.0.0.1:0", "--session-timeout", SESSION_TIMEOUT];

@@ -79,6 +79,10 @@ impl Server {
         *process = Some(spawn(command));
     }
 
+    fn runs(&self) -> bool {
+        self.process.lock().expect("no test panics with it").is_some()
+    }
+
     fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !condition(self) {
@@ -172,17 +176,24 @@ impl Ensemble {
         for (id, server) in servers.iter().enumerate() {
             let file = server.directory.path().join("data/myid");
             std::fs::write(file, (id + 1).to_string()).expect("a file in our directory");
-            server.launch();
         }
-        for server in &servers {
-            server.wait_until("serves", |server| server.mode().is_some());
-        }
-        Self { servers }
+        let ensemble = Self { servers };
+        ensemble.restart();
+        ensemble
     }
 
     /// Every server's address, for a connect string.
     pub fn addresses(&self) -> String {
         self.servers.iter().map(Server::address).collect::<Vec<_>>().join(",")
+    }
+
+    /// Starts all servers that do not run, and waits until all serve.
+    pub fn restart(&self) {
+        let gone = self.servers.iter().filter(|server| !server.runs());
+        gone.for_each(Server::launch);
+        for server in &self.servers {
+            server.wait_until("serves", |server| server.mode().is_some());
+        }
     }
 
     /// The server that leads the ensemble.
