@@ -6,6 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use super::MAX_WORKER_DEATHS;
 use crate::domain::{Kind, Priority, QueueName, Revision, Task, TaskId};
 
 /// Who goes first: priority, then age.
@@ -24,7 +25,7 @@ impl Turn {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Lane {
     plain: BTreeMap<Turn, TaskId>,
-    /// Tasks that a worker died of: each runs where no other of them runs, so that neighbours are not blamed.
+    /// Tasks that one more death would end: each runs where no other of them runs.
     suspects: BTreeMap<Turn, TaskId>,
 }
 
@@ -85,6 +86,9 @@ impl Lane {
     }
 }
 
+/// Whether one more death would end it. Such a task has no other suspect beside it, so that the two are not blamed for
+/// each other. After a single death nobody is suspected yet: what a machine that lost its power ran is to run elsewhere
+/// at once, and all of it, not one task a worker.
 pub(super) fn is_suspect(task: &Task) -> bool {
-    task.worker_deaths > 0
+    task.worker_deaths + 1 >= MAX_WORKER_DEATHS
 }

@@ -280,13 +280,27 @@ fn a_task_that_three_workers_died_of_is_poisoned() {
 }
 
 #[test]
-fn two_suspects_never_share_a_worker() {
+fn what_a_lost_worker_ran_runs_elsewhere_together() {
     let mut world = World::new();
     world.start("w", 1);
     world.submit("a");
     world.submit("b");
     world.kill("w");
     world.wait(GRACE);
+    world.start("x", 2);
+    assert!(["a", "b"].iter().all(|id| world.get(id).worker == Some(worker("x"))), "one death makes no suspect");
+}
+
+#[test]
+fn two_suspects_never_share_a_worker() {
+    let mut world = World::new();
+    world.submit("a");
+    world.submit("b");
+    for life in [1, 3] {
+        world.start("w", life);
+        world.kill("w");
+        world.wait(GRACE);
+    }
     world.submit("c");
     world.start("x", 2);
     let on_x = |id: &str| world.get(id).worker == Some(worker("x")) && world.state(id).is_active();
