@@ -58,6 +58,16 @@ pub enum Change {
     Status(Status),
 }
 
+impl Change {
+    /// Which change of the task it is.
+    pub fn revision(&self) -> u64 {
+        match self {
+            Self::Assigned(assignment) => assignment.fence,
+            Self::Status(status) => status.revision,
+        }
+    }
+}
+
 impl std::fmt::Display for Committed<Change> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "zxid {:#x} at {}: ", self.zxid, self.at)?;
@@ -132,6 +142,7 @@ impl Case {
         below(&mut log, &evidence.plan.chroot);
         let mut case = Self { evidence, log, tasks: BTreeMap::new(), unreadable: Vec::new() };
         case.read_log();
+        case.order_changes();
         case.read_tree();
         case.read_history();
         for run in &case.evidence.runs {
@@ -173,6 +184,13 @@ impl Case {
                     }
                 }
             }
+        }
+    }
+
+    /// What one transaction says of a task happened at once; the nodes that say it may stand in any order in it.
+    fn order_changes(&mut self) {
+        for task in self.tasks.values_mut() {
+            task.changes.sort_by_key(|change| (change.zxid, change.what.revision()));
         }
     }
 

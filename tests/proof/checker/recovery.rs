@@ -144,11 +144,7 @@ pub fn no_dead_assignment(case: &Case) -> Finding {
 /// No later change of the task has taken its place.
 fn is_current(case: &Case, assignment: &Assignment) -> bool {
     let Some(task) = case.tasks.get(&assignment.task).filter(|task| !task.kept.is_empty()) else { return false };
-    let newer = |change: &Change| match change {
-        Change::Assigned(other) => other.fence > assignment.fence,
-        Change::Status(status) => status.revision > assignment.fence,
-    };
-    !task.changes.iter().any(|change| newer(&change.what))
+    !task.changes.iter().any(|change| change.what.revision() > assignment.fence)
 }
 
 /// An outage of ZooKeeper that is shorter than the tasks reruns none of those that ran.

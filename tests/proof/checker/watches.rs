@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    case::{Case, Change, Task},
+    case::{Case, Task},
     report::Finding,
 };
 use crate::proof::evidence::{Closing, Moment, Seen, State, Target};
@@ -134,11 +134,7 @@ fn problems(case: &Case, stream: &Stream, id: &str, events: &[Event]) -> Vec<Str
 }
 
 fn committed_between(task: &Task, from: u64, until: u64) -> u32 {
-    let revision = |change: &Change| match change {
-        Change::Assigned(assignment) => assignment.fence,
-        Change::Status(status) => status.revision,
-    };
-    let between = task.changes.iter().filter(|change| (from + 1..until).contains(&revision(&change.what)));
+    let between = task.changes.iter().filter(|change| (from + 1..until).contains(&change.what.revision()));
     u32::try_from(between.count()).unwrap_or(u32::MAX)
 }
 
