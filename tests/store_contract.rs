@@ -7,15 +7,25 @@ mod leading;
 mod model;
 mod samples;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use herdsman::{
-    domain::{Loaded, LoadedTask},
-    store::{Candidate, Leadership, Store, embedded::EmbeddedStore},
+    domain::{Loaded, LoadedTask, WorkerOffer},
+    store::{
+        Candidate, Leader, Leadership, Registration, Store, StoreError, embedded::EmbeddedStore,
+        zookeeper::ZooKeeperStore,
+    },
 };
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::support::zookeeper::test_store;
+use crate::support::zookeeper::{fresh_options, shared};
 
 /// How long anything may take before a test gives up on it.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -33,14 +43,56 @@ impl Bench {
         Self { store: Arc::new(store), _holds: Box::new(directory) }
     }
 
-    async fn zookeeper() -> Self {
-        let (store, server) = test_store().await;
-        Self { store, _holds: Box::new(server) }
+    async fn zookeeper(packing: bool) -> Self {
+        let store = ZooKeeperStore::connect(fresh_options()).await.expect("the shared server is up");
+        Self { store: Arc::new(store.packing(packing)), _holds: Box::new(shared()) }
+    }
+
+    /// Each leader packs or does not, by turns, as in a cluster whose masters are told differently.
+    async fn zookeeper_by_turns() -> Self {
+        let options = fresh_options();
+        let mut stores = Vec::new();
+        for packing in [true, false] {
+            stores.push(
+                ZooKeeperStore::connect(options.clone()).await.expect("the shared server is up").packing(packing),
+            );
+        }
+        Self { store: Arc::new(ByTurns { stores, turn: AtomicUsize::new(0) }), _holds: Box::new(shared()) }
     }
 
     fn in_memory() -> Self {
         let store = EmbeddedStore::in_memory().expect("opens a store in memory");
         Self { store: Arc::new(store), _holds: Box::new(()) }
+    }
+}
+
+/// Several ways to one tree, of which each campaign takes the next.
+struct ByTurns {
+    stores: Vec<ZooKeeperStore>,
+    turn: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Store for ByTurns {
+    async fn campaign(&self, candidate: &Candidate) -> Result<Box<dyn Leadership>, StoreError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.stores[turn % self.stores.len()].campaign(candidate).await
+    }
+
+    fn follow(&self) -> watch::Receiver<Option<Leader>> {
+        self.stores[0].follow()
+    }
+
+    async fn register(&self, offer: &WorkerOffer) -> Result<Box<dyn Registration>, StoreError> {
+        self.stores[0].register(offer).await
+    }
+
+    async fn depose(&self, suspect: &Leader, candidate: &Candidate) -> Result<bool, StoreError> {
+        self.stores[0].depose(suspect, candidate).await
+    }
+
+    fn session_timeout(&self) -> Duration {
+        self.stores[0].session_timeout()
     }
 }
 
@@ -66,7 +118,9 @@ macro_rules! over_every_store {
     ($($cases:tt)*) => {
         over!(embedded, Bench::embedded(); $($cases)*);
         over!(in_memory, Bench::in_memory(); $($cases)*);
-        over!(zookeeper, Bench::zookeeper().await; $($cases)*);
+        over!(zookeeper, Bench::zookeeper(false).await; $($cases)*);
+        over!(zookeeper_packed, Bench::zookeeper(true).await; $($cases)*);
+        over!(zookeeper_by_turns, Bench::zookeeper_by_turns().await; $($cases)*);
     };
 }
 

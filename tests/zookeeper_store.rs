@@ -2,6 +2,7 @@
 
 mod leading;
 mod outage;
+mod packed;
 mod tree;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -29,6 +30,10 @@ const SOON: Duration = Duration::from_secs(10);
 
 async fn connect(options: &ZooKeeperOptions) -> Arc<ZooKeeperStore> {
     Arc::new(ZooKeeperStore::connect(options.clone()).await.expect("the server is up"))
+}
+
+async fn connect_unpacked(options: &ZooKeeperOptions) -> Arc<ZooKeeperStore> {
+    Arc::new(ZooKeeperStore::connect(options.clone()).await.expect("the server is up").packing(false))
 }
 
 fn candidate(port: u16) -> Candidate {

@@ -93,7 +93,8 @@ pub struct LoadedTask {
 pub struct Loaded {
     /// In no particular order.
     pub tasks: Vec<LoadedTask>,
-    /// In no particular order; may name tasks that are not there.
+    /// In no particular order; may name tasks that are not there, or attempts that are over. Such a one may also be left
+    /// out, if the store does away with it by itself.
     pub assignments: Vec<Assignment>,
     /// Ids whose nodes cannot be read: set aside, their names stay occupied. Already logged by the store.
     pub corrupt: Vec<TaskId>,

@@ -3,6 +3,7 @@
 
 mod client_link;
 mod cluster;
+mod pack;
 mod record;
 mod standby_link;
 mod status;
@@ -11,6 +12,10 @@ mod worker_link;
 
 pub use client_link::{ClientToLeader, LeaderToClient, detail_of};
 pub use cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto};
+pub use pack::{
+    StatusEntry, UnreadableEntry, decode_assignment_entry, decode_pack, decode_packed_submission, decode_status_entry,
+    encode_assignment_entry, encode_pack, encode_removal_entry, encode_status_entry,
+};
 pub use record::{
     decode_assignment, decode_status, decode_submission, encode_assignment, encode_status, encode_submission,
 };

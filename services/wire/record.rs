@@ -36,9 +36,13 @@ pub fn decode_submission(task_id: &TaskId, data: &[u8]) -> Result<Submission, In
         let problem = format!("is {:?} in the record, {task_id} in its name", record.task_id);
         return Err(InvalidField::new("task_id", problem));
     }
+    submission_from_record(task_id.clone(), record)
+}
+
+pub(super) fn submission_from_record(task_id: TaskId, record: records::TaskRecord) -> Result<Submission, InvalidField> {
     let spec = record.spec.ok_or_else(|| InvalidField::new("spec", "must be set"))?;
     Ok(Submission {
-        task_id: task_id.clone(),
+        task_id,
         spec: Arc::new(spec_from_proto(spec).map_err(|error| error.within("spec"))?),
         create_time: time_from_proto("create_time", record.create_time)?
             .ok_or_else(|| InvalidField::new("create_time", "must be set"))?,
@@ -48,6 +52,10 @@ pub fn decode_submission(task_id: &TaskId, data: &[u8]) -> Result<Submission, In
 }
 
 pub fn encode_status(status: &Status) -> Vec<u8> {
+    status_record(status).encode_to_vec()
+}
+
+pub(super) fn status_record(status: &Status) -> records::StatusRecord {
     let (result, failure) = match &status.outcome {
         Some(Outcome::Succeeded(result)) => (bytes::Bytes::copy_from_slice(result), None),
         Some(Outcome::Failed(failure)) => (bytes::Bytes::new(), Some(failure_to_proto(failure))),
@@ -66,13 +74,15 @@ pub fn encode_status(status: &Status) -> Vec<u8> {
         start_time: status.start_time.map(time_to_proto),
         end_time: status.end_time.map(time_to_proto),
     }
-    .encode_to_vec()
 }
 
 /// # Errors
 /// The bytes are not the record of a status.
 pub fn decode_status(data: &[u8]) -> Result<Status, InvalidField> {
-    let record = decode::<records::StatusRecord>(data)?;
+    status_from_record(decode(data)?)
+}
+
+pub(super) fn status_from_record(record: records::StatusRecord) -> Result<Status, InvalidField> {
     let outcome = match state_from_proto("state", record.state)? {
         TaskState::Pending => None,
         TaskState::Succeeded => Some(Outcome::Succeeded(Arc::from(record.result.as_ref()))),
@@ -95,18 +105,28 @@ pub fn decode_status(data: &[u8]) -> Result<Status, InvalidField> {
 }
 
 pub fn encode_assignment(assignment: &Assignment) -> Vec<u8> {
+    assignment_record(assignment).encode_to_vec()
+}
+
+pub(super) fn assignment_record(assignment: &Assignment) -> records::AssignmentRecord {
     records::AssignmentRecord {
         attempt: assignment.attempt,
         incarnation: bytes::Bytes::copy_from_slice(&assignment.incarnation.0),
         fence: assignment.fence.0,
     }
-    .encode_to_vec()
 }
 
 /// # Errors
 /// The bytes are not the record of an assignment.
 pub fn decode_assignment(worker: &WorkerId, task_id: &TaskId, data: &[u8]) -> Result<Assignment, InvalidField> {
-    let record = decode::<records::AssignmentRecord>(data)?;
+    assignment_from_record(worker, task_id, &decode(data)?)
+}
+
+pub(super) fn assignment_from_record(
+    worker: &WorkerId,
+    task_id: &TaskId,
+    record: &records::AssignmentRecord,
+) -> Result<Assignment, InvalidField> {
     if record.attempt == 0 {
         return Err(InvalidField::new("attempt", "must be at least 1"));
     }

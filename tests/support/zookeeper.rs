@@ -8,14 +8,11 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, OnceLock, mpsc},
+    sync::{Mutex, OnceLock, mpsc},
     time::{Duration, Instant},
 };
 
-use herdsman::store::{
-    Store,
-    zookeeper::{ZooKeeperOptions, ZooKeeperStore},
-};
+use herdsman::store::zookeeper::ZooKeeperOptions;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use zookeeper_client::Client;
@@ -229,12 +226,6 @@ pub fn fresh_options() -> ZooKeeperOptions {
 
 pub fn options(servers: &str, chroot: &str) -> ZooKeeperOptions {
     ZooKeeperOptions { servers_and_chroot: format!("{servers}{chroot}"), session_timeout: SESSION_TIMEOUT }
-}
-
-/// An empty store on the shared server, and what has to be kept while it is used.
-pub async fn test_store() -> (Arc<dyn Store>, &'static Server) {
-    let store = ZooKeeperStore::connect(fresh_options()).await.expect("the shared server is up");
-    (Arc::new(store), shared())
 }
 
 /// A client that knows nothing of Herdsman, to see and to do what others might.

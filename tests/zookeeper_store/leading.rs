@@ -14,13 +14,13 @@ use crate::support::{
 /// The longest that the servers grant, and longer than [`SOON`] waits: what happens soon has not waited for an expiry.
 const NEVER_EXPIRES: Duration = Duration::from_secs(20);
 
-fn patient(mut options: ZooKeeperOptions) -> ZooKeeperOptions {
+pub(super) fn patient(mut options: ZooKeeperOptions) -> ZooKeeperOptions {
     options.session_timeout = NEVER_EXPIRES;
     options
 }
 
 /// The same tree, directly and through a network that can fail.
-async fn two_ways() -> (ZooKeeperOptions, ZooKeeperOptions, Proxy) {
+pub(super) async fn two_ways() -> (ZooKeeperOptions, ZooKeeperOptions, Proxy) {
     let chroot = fresh_chroot();
     let proxy = Proxy::start(shared().port()).await;
     let through = options(&proxy.address(), &chroot);
@@ -233,9 +233,9 @@ async fn a_tree_of_another_format_is_not_led() {
     let store = connect(&options).await;
     store.campaign(&candidate(1)).await.unwrap().resign().await;
     let client = witness(&options).await;
-    client.set_data("/", b"2", None).await.unwrap();
+    client.set_data("/", b"3", None).await.unwrap();
     let error = store.campaign(&candidate(1)).await.err().expect("it must not lead");
-    assert!(matches!(&error, StoreError::Format { found, known: 1 } if found == "2"), "{error}");
+    assert!(matches!(&error, StoreError::Format { found, known: 2 } if found == "3"), "{error}");
     assert!(line(&client).await.is_empty());
 }
 
@@ -315,7 +315,7 @@ async fn a_candidate_that_waited_does_not_lead_a_tree_of_another_format() {
     let client = witness(&options).await;
     let waiting = campaign(&store, &candidate(2));
     line_of(&client, 2).await;
-    client.set_data("/", b"2", None).await.unwrap();
+    client.set_data("/", b"3", None).await.unwrap();
     leader.resign().await;
     let refused = soon("the candidacy ends", waiting).await.unwrap();
     assert!(matches!(refused, Err(StoreError::Format { .. })), "{:?}", refused.err());

@@ -11,7 +11,7 @@ use herdsman::{
 };
 use zookeeper_client::{Acls, Client, CreateMode};
 
-use super::{assigned, candidate, connect, find, finished, line_of, submitted, task};
+use super::{assigned, candidate, connect, connect_unpacked, find, finished, line_of, submitted, task};
 use crate::support::zookeeper::{fresh_options, witness};
 
 async fn create(client: &Client, path: &str, data: &[u8]) {
@@ -19,9 +19,9 @@ async fn create(client: &Client, path: &str, data: &[u8]) {
     client.create(path, data, &options).await.unwrap_or_else(|error| panic!("{path}: {error}"));
 }
 
-/// A tree with ten good tasks, all assigned, `t0` finished.
+/// A tree with ten good tasks, all assigned, `t0` finished, each in nodes of its own.
 async fn ten_tasks(options: &ZooKeeperOptions) {
-    let mut leader = connect(options).await.campaign(&candidate(1)).await.unwrap();
+    let mut leader = connect_unpacked(options).await.campaign(&candidate(1)).await.unwrap();
     leader.load().await.unwrap();
     let ids: Vec<_> = (0..10).map(|n| format!("t{n}")).collect();
     leader.commit(ids.iter().map(|id| submitted(id, b"x")).collect()).await.unwrap();
@@ -100,10 +100,19 @@ async fn the_worker_of_a_task_that_cannot_be_read_can_be_forgotten() {
 
 #[tokio::test]
 async fn thousands_of_tasks_load_with_the_largest_payloads_among_them() {
+    thousands_of_tasks_load(false).await;
+}
+
+#[tokio::test]
+async fn thousands_of_packed_tasks_load_with_the_largest_payloads_among_them() {
+    thousands_of_tasks_load(true).await;
+}
+
+async fn thousands_of_tasks_load(packing: bool) {
     const SMALL: usize = 4_000;
     const LARGE: usize = 160;
     let options = fresh_options();
-    let store = connect(&options).await;
+    let store = if packing { connect(&options).await } else { connect_unpacked(&options).await };
     let mut leader = store.campaign(&candidate(1)).await.unwrap();
     leader.load().await.unwrap();
     let mut commits = Vec::new();
@@ -130,7 +139,7 @@ async fn thousands_of_tasks_load_with_the_largest_payloads_among_them() {
     leader.commit(vec![]).await.unwrap();
 }
 
-async fn entries(options: &ZooKeeperOptions, path: &str) -> BTreeMap<String, Entry> {
+pub(super) async fn entries(options: &ZooKeeperOptions, path: &str) -> BTreeMap<String, Entry> {
     let mut entries = BTreeMap::new();
     let mut visit = |entry: Entry| {
         entries.insert(entry.path.clone(), entry);

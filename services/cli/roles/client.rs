@@ -1,6 +1,6 @@
 //! `client`: the client service.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Args;
 
@@ -36,7 +36,7 @@ impl Client {
         let options = Options {
             max_watch_age: self.max_watch_age,
             max_watches: self.max_watches,
-            ..Options::new(ready.store, ready.listener)
+            ..Options::new(Arc::new(ready.store), ready.listener)
         };
         client::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
     }

@@ -1,8 +1,8 @@
 //! `master`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{AFTER_HELP, Place};
 use crate::{
@@ -23,16 +23,26 @@ pub(in crate::cli) struct Master {
     /// Address to listen on; port 0 takes any
     #[arg(long, env = "HERDSMAN_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDR", value_parser = listen_address, hide_env_values = true)]
     listen: SocketAddr,
+    /// Whether tasks that are written together share nodes in ZooKeeper, which is several times as fast. A tree that a
+    /// master with it on has led is led no more by a Herdsman that does not know it
+    #[arg(long, env = "HERDSMAN_PACKING", default_value = "on", hide_env_values = true)]
+    packing: Packing,
     #[command(flatten)]
     keep: Keep,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Packing {
+    On,
+    Off,
 }
 
 impl Master {
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let ready = self.place.ready("master", self.listen).await?;
         let options = master::Options {
-            limits: self.keep.limits(&*ready.store),
-            store: ready.store,
+            limits: self.keep.limits(&ready.store),
+            store: Arc::new(ready.store.packing(self.packing == Packing::On)),
             listener: ready.listener,
             advertise: ready.advertise,
         };

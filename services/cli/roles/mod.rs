@@ -4,7 +4,7 @@ mod client;
 mod master;
 mod worker;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, builder::FalseyValueParser};
 use tokio::net::TcpListener;
@@ -24,10 +24,7 @@ use crate::{
         serve::bind,
         telemetry::{self, TelemetryGuard},
     },
-    store::{
-        Store,
-        zookeeper::{ZooKeeperOptions, ZooKeeperStore},
-    },
+    store::zookeeper::{ZooKeeperOptions, ZooKeeperStore},
 };
 
 const AFTER_HELP: &str = "\
@@ -53,7 +50,7 @@ struct Place {
 
 /// What is there before a role runs. The port comes first: who cannot have it should not trouble ZooKeeper.
 struct Ready {
-    store: Arc<dyn Store>,
+    store: ZooKeeperStore,
     listener: TcpListener,
     bound: SocketAddr,
     advertise: String,
@@ -68,7 +65,7 @@ impl Place {
         let advertise = self.advertise.unwrap_or_else(|| advertised(bound));
         let options = ZooKeeperOptions { servers_and_chroot: self.zookeeper, session_timeout: self.session_timeout };
         let store = ZooKeeperStore::connect(options).await.map_err(Failure::unable)?;
-        Ok(Ready { store: Arc::new(store), listener, bound, advertise, _telemetry: telemetry })
+        Ok(Ready { store, listener, bound, advertise, _telemetry: telemetry })
     }
 }
 

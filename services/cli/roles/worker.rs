@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
@@ -97,7 +98,7 @@ impl Worker {
         at_most("--queues", queues.len(), WorkerOffer::MAX_QUEUES)?;
         let ready = self.place.ready("worker", self.listen).await?;
         let options = worker::Options {
-            store: ready.store,
+            store: Arc::new(ready.store),
             listener: ready.listener,
             advertise: ready.advertise,
             worker_id: self.id.unwrap_or_else(|| default_id(&host_name(), ready.bound.port())),

@@ -1,17 +1,19 @@
-//! What a new leader has to know, put together from the nodes of a tree: no reading here, so that any tree will do. What
+//! What a new leader has to know, gathered from the nodes of a tree: no reading here, so that any tree will do. What
 //! somebody else wrote wrongly is set aside, by name and with its reason; it never stops a leader.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use tracing::{info, warn};
+use bytes::Bytes;
+use tracing::warn;
 
 use super::{
     known::Known,
-    paths::{self, Place},
+    packs::{Holds, Pack, PackId},
+    paths::{self, PackName, Place},
 };
 use crate::{
-    domain::{Assignment, Loaded, LoadedTask, Status, Submission, TaskId, WorkerId},
-    wire,
+    domain::{Assignment, Status, Submission, TaskId, WorkerId},
+    wire::{self, StatusEntry, UnreadableEntry},
 };
 
 /// Nodes whose reason is logged one by one, so that a tree full of them does not flood the log; the rest is counted.
@@ -31,7 +33,7 @@ pub type Readable = Result<Found, String>;
 
 /// A whole tree, by path, in any order: what its next leader finds, and knows of it.
 #[cfg(test)]
-pub fn assemble<P: AsRef<str>>(nodes: impl IntoIterator<Item = (P, Found)>) -> (Loaded, Known) {
+pub fn assemble<P: AsRef<str>>(nodes: impl IntoIterator<Item = (P, Found)>) -> (crate::domain::Loaded, Known) {
     let mut assembly = Assembly::default();
     for (path, found) in nodes {
         let path = path.as_ref();
@@ -43,21 +45,32 @@ pub fn assemble<P: AsRef<str>>(nodes: impl IntoIterator<Item = (P, Found)>) -> (
     assembly.finish()
 }
 
-/// A load on its way.
+/// A load on its way: every node is in one of these, and nothing is judged that another node may have a say in.
 #[derive(Debug, Default)]
 pub struct Assembly {
-    tasks: BTreeMap<TaskId, Own>,
-    statuses: BTreeMap<TaskId, Result<Status, String>>,
-    assignments: Vec<Assignment>,
-    known: Known,
-    aside: Aside,
+    pub(super) known: Known,
+    pub(super) aside: Aside,
+    /// Tasks with a node of their own.
+    pub(super) own: BTreeMap<TaskId, Own>,
+    /// What lies under those.
+    pub(super) children: BTreeMap<TaskId, Result<Status, String>>,
+    /// Tasks in packs; an id may come several times, once for each life.
+    pub(super) packed: Vec<(PackId, Submission)>,
+    /// The same where nothing but the id can be read.
+    pub(super) unreadable: Vec<(PackId, TaskId, String)>,
+    /// The latest status in a pack.
+    pub(super) statuses: HashMap<TaskId, (PackId, Status)>,
+    /// Removals: where each is said, whose, and from which pack.
+    pub(super) removals: Vec<(PackId, TaskId, PackName)>,
+    pub(super) assignments: Vec<Assignment>,
+    pub(super) packed_assignments: Vec<(PackId, Assignment)>,
 }
 
 /// A task with a node of its own.
 #[derive(Debug)]
-struct Own {
-    submission: Result<Submission, String>,
-    children: usize,
+pub(super) struct Own {
+    pub submission: Result<Submission, String>,
+    pub children: usize,
 }
 
 impl Assembly {
@@ -68,6 +81,9 @@ impl Assembly {
             Place::Status(id) => self.status(id, node),
             Place::Worker(worker) => drop(self.known.workers.insert(worker)),
             Place::Assignment(worker, id) => self.assignment(worker, &id, node),
+            Place::TaskPack(name) => self.task_pack(name, node),
+            Place::StatusPack(name) => self.status_pack(name, node),
+            Place::AssignmentPack(worker, name) => self.assignment_pack(&worker, name, node),
         }
     }
 
@@ -90,18 +106,17 @@ impl Assembly {
             }
             wire::decode_submission(&id, &found.data).map_err(|error| error.to_string())
         });
-        self.tasks.insert(id, Own { submission, children });
+        self.own.insert(id, Own { submission, children });
     }
 
     fn status(&mut self, id: TaskId, node: Readable) {
-        self.known.statuses.insert(id.clone());
         let status = node.and_then(|found| {
             if found.children > 0 {
                 return Err("has children, and could not be removed".into());
             }
             wire::decode_status(&found.data).map_err(|error| error.to_string())
         });
-        self.statuses.insert(id, status);
+        self.children.insert(id, status);
     }
 
     fn assignment(&mut self, worker: WorkerId, id: &TaskId, node: Readable) {
@@ -120,56 +135,110 @@ impl Assembly {
         }
     }
 
-    pub fn finish(self) -> (Loaded, Known) {
-        let Self { tasks: own, mut statuses, assignments, mut known, mut aside } = self;
-        let mut tasks = BTreeMap::new();
-        for (id, own) in own {
-            match judge(own, statuses.remove(&id)) {
-                Ok(task) => drop(tasks.insert(id, task)),
-                Err(problem) => aside.set(id.clone(), &paths::task(&id), &problem),
+    fn task_pack(&mut self, name: PackName, node: Readable) {
+        let (pack, entries) = self.pack(Pack::new(name, Holds::Tasks), node);
+        for entry in entries {
+            match wire::decode_packed_submission(&entry) {
+                Ok(submission) => self.packed.push((pack, submission)),
+                Err(UnreadableEntry { task_id: Some(id), problem }) => {
+                    self.unreadable.push((pack, id, problem.to_string()));
+                }
+                Err(UnreadableEntry { task_id: None, problem }) => self.damaged(pack, &problem),
             }
         }
-        // An assignment that cannot be read sets its task aside too: nobody can say where it runs.
-        tasks.retain(|id, _| !aside.ids.contains(id));
-        // The leader leaves alone what is set aside, so the assignment of such a task stays, and its worker's place with it.
-        let stay = assignments.iter().filter(|assignment| aside.ids.contains(&assignment.task_id));
-        known.occupied.extend(stay.map(|assignment| assignment.worker.clone()));
-        let loaded = Loaded {
-            tasks: tasks.into_values().collect(),
-            assignments,
-            corrupt: aside.ids.iter().cloned().collect(),
-            workers: known.workers.iter().cloned().collect(),
-        };
-        info!(tasks = loaded.tasks.len(), assignments = loaded.assignments.len(), "loaded");
-        if aside.count > 0 {
-            warn!(nodes = aside.count, tasks = loaded.corrupt.len(), "set aside what cannot be read");
-        }
-        (loaded, known)
     }
-}
 
-/// The task, or why it cannot be used.
-fn judge(own: Own, status: Option<Result<Status, String>>) -> Result<LoadedTask, String> {
-    let submission = own.submission?;
-    let named = |problem| format!("{}: {problem}", paths::STATUS);
-    let status = status.transpose().map_err(named)?;
-    if own.children != usize::from(status.is_some()) {
-        return Err(format!("has children besides {}, and could not be removed", paths::STATUS));
+    fn status_pack(&mut self, name: PackName, node: Readable) {
+        let (pack, entries) = self.pack(Pack::new(name, Holds::Statuses), node);
+        for entry in entries {
+            match wire::decode_status_entry(&entry) {
+                Ok(StatusEntry::Status(id, status)) => self.packed_status(pack, id, status),
+                Ok(StatusEntry::Removed(id, from)) => match from.parse() {
+                    Ok(from) => self.removals.push((pack, id, from)),
+                    Err(problem) => self.damaged(pack, &problem),
+                },
+                Err(problem) => self.unreadable_entry(pack, problem),
+            }
+        }
     }
-    Ok(LoadedTask { submission, status })
+
+    /// Of the statuses of a task the one with the highest revision counts; they grow with every change, over attempts and
+    /// over the lives of an id.
+    fn packed_status(&mut self, pack: PackId, id: TaskId, status: Status) {
+        let age = |pack: PackId, status: &Status| (status.revision, self.known.packs.get(pack).name);
+        match self.statuses.get(&id) {
+            Some((in_pack, known)) if age(*in_pack, known) > age(pack, &status) => {}
+            _ => drop(self.statuses.insert(id, (pack, status))),
+        }
+    }
+
+    fn assignment_pack(&mut self, worker: &WorkerId, name: PackName, node: Readable) {
+        let (pack, entries) = self.pack(Pack::new(name, Holds::Assignments(worker.clone())), node);
+        for entry in entries {
+            match wire::decode_assignment_entry(worker, &entry) {
+                Ok(assignment) => self.packed_assignments.push((pack, assignment)),
+                Err(problem) => self.unreadable_entry(pack, problem),
+            }
+        }
+    }
+
+    /// A packed node, and those of its entries that can be told apart.
+    fn pack(&mut self, pack: Pack, node: Readable) -> (PackId, Vec<Bytes>) {
+        let pack = self.known.packs.add(pack);
+        match node {
+            Err(problem) => {
+                self.damaged(pack, &problem);
+                (pack, Vec::new())
+            }
+            Ok(found) => {
+                if found.children > 0 || found.ephemeral {
+                    let what = if found.ephemeral { "is ephemeral" } else { "has children" };
+                    self.damaged(pack, &format!("{what}, and could not be removed"));
+                }
+                let (entries, problem) = wire::decode_pack(found.data);
+                if let Some(problem) = problem {
+                    self.damaged(pack, &problem);
+                }
+                (pack, entries)
+            }
+        }
+    }
+
+    /// Without a status or an assignment that can be read nobody can say how its task stands.
+    fn unreadable_entry(&mut self, pack: PackId, UnreadableEntry { task_id, problem }: UnreadableEntry) {
+        match task_id {
+            Some(id) => {
+                let pack = self.known.packs.get_mut(pack);
+                pack.pinned = true;
+                self.aside.set(id, &pack.path(), &problem.to_string());
+            }
+            None => self.damaged(pack, &problem),
+        }
+    }
+
+    /// A pack of which something cannot be read stays, for somebody to look at; what can be read of it counts.
+    fn damaged(&mut self, pack: PackId, problem: &dyn std::fmt::Display) {
+        let pack = self.known.packs.get_mut(pack);
+        pack.pinned = true;
+        self.aside.note(
+            &pack.path(),
+            problem,
+            "a packed node cannot be read as a whole; what is lost of it is not known",
+        );
+    }
 }
 
 /// What is set aside.
 #[derive(Debug, Default)]
-struct Aside {
-    ids: BTreeSet<TaskId>,
-    count: usize,
+pub(super) struct Aside {
+    pub ids: BTreeSet<TaskId>,
+    pub count: usize,
 }
 
 impl Aside {
-    /// A node with the name of a task: the name stays occupied.
-    fn set(&mut self, id: TaskId, path: &str, problem: &str) {
-        self.note(path, problem, "set aside a node that cannot be read");
+    /// A node or an entry with the name of a task: the name stays occupied.
+    pub fn set(&mut self, id: TaskId, path: &str, problem: &str) {
+        self.note(path, format_args!("{id}: {problem}"), "set aside what cannot be read");
         self.ids.insert(id);
     }
 

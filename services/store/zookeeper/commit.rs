@@ -15,6 +15,7 @@ use tracing::warn;
 use zookeeper_client::{Error, OwnedLockClient, SessionState};
 
 use super::{
+    draft::{Draft, Names},
     election::Candidacy,
     known::Known,
     multi::{Expect, Multi, MultiError, Operations, Version},
@@ -101,11 +102,20 @@ pub struct Chain {
     term: String,
     /// None: the next version is the one that cannot be expected, and the chain ends.
     version: Option<Version>,
+    names: Names,
+    packing: bool,
 }
 
 impl<P: Place> Committer<P> {
     pub fn new(place: P, term: Term, version: Version, lost: CancellationToken) -> Self {
         Self { place, chain: Chain::new(term, version), known: Known::default(), lost }
+    }
+
+    /// As [`Chain::packing`].
+    #[must_use]
+    pub fn packing(mut self, packing: bool) -> Self {
+        self.chain = self.chain.packing(packing);
+        self
     }
 
     /// Serves the orders until the leadership is over. What was ordered and is not answered by then is in doubt: its
@@ -201,7 +211,14 @@ fn request<'a, P: Place>(
 
 impl Chain {
     pub fn new(term: Term, version: Version) -> Self {
-        Self { term: term.to_string(), version: Some(version) }
+        Self { term: term.to_string(), version: Some(version), names: Names::new(term), packing: false }
+    }
+
+    /// Whether what comes in one commit shares nodes.
+    #[must_use]
+    pub fn packing(mut self, packing: bool) -> Self {
+        self.packing = packing;
+        self
     }
 
     /// Puts one commit together, behind the one before it. After an error nothing may follow.
@@ -219,7 +236,9 @@ impl Chain {
         let added = (|| {
             operations.check(fence.to_owned(), Expect::Present)?;
             operations.set(paths::TASKS.to_owned(), self.term.as_bytes(), Expect::Version(version))?;
-            changes.iter().try_for_each(|change| known.apply(change, operations))
+            let mut draft = Draft::new(known, &mut self.names, self.packing, operations);
+            changes.iter().try_for_each(|change| draft.add(change))?;
+            draft.finish()
         })();
         added.map_err(|error: Error| Doubt(error.to_string()))?;
         self.version = version.next();

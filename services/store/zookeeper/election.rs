@@ -85,13 +85,14 @@ pub async fn campaign(
     sessions: &Sessions,
     candidate: &Candidate,
     ended: &EndedCandidacies,
+    packing: bool,
 ) -> Result<Box<dyn Leadership>, StoreError> {
     let master = master_node(candidate, Term::default())?;
     let client = sessions.open().await?;
     let candidacy = Candidacy { session: client.session_id().0, ended: ended.clone() };
     tokio::select! {
         reason = vigil::trouble(&client) => Err(StoreError::Lost(format!("the candidacy is over: {reason}"))),
-        leadership = stand(&client, candidate, master, candidacy) => {
+        leadership = stand(&client, candidate, master, candidacy, packing) => {
             let leadership = leadership?;
             Ok(Box::new(leadership))
         }
@@ -103,6 +104,7 @@ async fn stand(
     candidate: &Candidate,
     mut master: MasterNode,
     candidacy: Candidacy,
+    packing: bool,
 ) -> Result<ZooKeeperLeadership, StoreError> {
     let limit = client.session_timeout();
     layout::ensure(client, limit).await?;
@@ -117,9 +119,9 @@ async fn stand(
         return Err(StoreError::Broken(format!("{term} is past the last term that revisions have room for")));
     }
     master.term = term.0;
-    let version = take_over(client, limit, &lock, term, &json(&master)).await?;
+    let version = take_over(client, limit, &lock, term, &json(&master), packing).await?;
     info!(%term, address = candidate.address, session = %client.session_id(), "leads");
-    ZooKeeperLeadership::begin(lock, candidacy, term, version).await
+    ZooKeeperLeadership::begin(lock, candidacy, term, version, packing).await
 }
 
 /// Removes the nodes that earlier candidacies of this process left in the line.
@@ -147,6 +149,7 @@ async fn take_over(
     lock: &OwnedLockClient,
     term: Term,
     master: &[u8],
+    packing: bool,
 ) -> Result<Version, StoreError> {
     for _ in 0..TAKEOVER_ATTEMPTS {
         let (data, stat) = within(limit, client.get_data(paths::TASKS)).await.map_err(lost("reading the last term"))?;
@@ -158,13 +161,18 @@ async fn take_over(
                 paths::ELECTION
             )));
         }
-        let format = layout::known_format(client, limit).await?;
+        let (format, root) = layout::known_format(client, limit).await?;
         let known = within(limit, client.check_stat(paths::MASTER)).await.map_err(lost("reading who led"))?;
         let expect = Version::new(stat.version).map_or(Expect::Present, Expect::Version);
         let next = Version::new(stat.version.wrapping_add(1));
 
         let mut multi = Multi::new(client);
-        let added = announce(&mut multi, lock.lock_path(), format, (term, expect), known.is_some(), master);
+        let added = announce(&mut multi, lock.lock_path(), root, (term, expect), known.is_some(), master);
+        // Once and for all: from here on there may be packed nodes, and who does not know them must not lead.
+        let raise = packing && format < layout::PACKED;
+        let number = layout::PACKED.to_string();
+        let added = added
+            .and_then(|()| if raise { multi.set(paths::ROOT.to_owned(), number.as_bytes(), root) } else { Ok(()) });
         added.map_err(lost("taking over"))?;
         let answer = tokio::time::timeout(limit, multi.commit()).await;
         match (answer.unwrap_or(Err(MultiError::Unknown(Error::Timeout))), next) {

@@ -3,13 +3,14 @@
 
 use std::{ops::ControlFlow, time::Duration};
 
+use bytes::Bytes;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::Value;
 use zookeeper_client::{Client, Error, Stat};
 
 use super::{
     load::list,
-    paths,
+    paths::{self, Place},
     read::read,
     session::{Sessions, ZooKeeperOptions, lost, within},
 };
@@ -20,7 +21,8 @@ use crate::{store::StoreError, wire};
 pub struct Entry {
     /// From the chroot on.
     pub path: String,
-    /// `format`, `candidate`, `leader`, `worker`, `task`, `status`, `assignment`, `directory`, or `foreign`.
+    /// `format`, `candidate`, `leader`, `worker`, `task`, `status`, `assignment`, `tasks`, `statuses`,
+    /// `assignments` (of those three several in one node), `directory`, or `foreign`.
     pub what: &'static str,
     /// What it says, or why that cannot be read.
     pub value: Result<Value, String>,
@@ -127,6 +129,7 @@ impl Codec {
             ["election" | "workers" | "assign"] | ["tasks" | "assign", _] => ("directory", empty(data)),
             ["election", name] if paths::term(name).is_some() => ("candidate", json(data)),
             ["workers", _] => ("worker", json(data)),
+            ["tasks" | "assign", _, name] if name.starts_with('@') => self.pack(&path, data),
             ["tasks", _, id] => ("task", self.task(id, data)),
             ["tasks", _, _, paths::STATUS] => ("status", self.status(data)),
             ["assign", worker, id] => ("assignment", self.assignment(worker, id, data)),
@@ -152,6 +155,25 @@ impl Codec {
         let id = id.parse().map_err(|error| format!("its name is not the id of a task: {error}"))?;
         wire::decode_assignment(&worker, &id, data).map_err(|error| error.to_string())?;
         self.message("AssignmentRecord", data)
+    }
+
+    fn pack(&self, path: &str, data: &[u8]) -> (&'static str, Result<Value, String>) {
+        let (what, message) = match paths::place(path) {
+            Ok(Place::TaskPack(_)) => ("tasks", "TaskPack"),
+            Ok(Place::StatusPack(_)) => ("statuses", "StatusPack"),
+            Ok(Place::AssignmentPack(..)) => ("assignments", "AssignmentPack"),
+            Ok(_) => return ("foreign", text(data)),
+            Err(problem) => return ("foreign", Err(problem)),
+        };
+        let unreadable = |entry: &Bytes| match paths::place(path) {
+            Ok(Place::TaskPack(_)) => wire::decode_packed_submission(entry).err(),
+            Ok(Place::AssignmentPack(worker, _)) => wire::decode_assignment_entry(&worker, entry).err(),
+            _ => wire::decode_status_entry(entry).err(),
+        };
+        let (entries, problem) = wire::decode_pack(data.to_vec());
+        let problem =
+            entries.iter().find_map(unreadable).map(|entry| entry.to_string()).or(problem.map(|p| p.to_string()));
+        (what, problem.map_or_else(|| self.message(message, data), Err))
     }
 
     fn message(&self, name: &str, data: &[u8]) -> Result<Value, String> {

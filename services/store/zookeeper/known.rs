@@ -1,77 +1,66 @@
-//! What the leader's changes are in nodes, and the little that has to be known of the tree to say so: a node that is there
-//! is set or deleted, one that is not is created. Nobody else writes there, so what was found at the load and what was
-//! sent since is what is there; if that is ever wrong, the commit fails and the next leader loads anew.
+//! The little that has to be known of the tree to write the next change: a node that is there is set or deleted, one that
+//! is not is created, and a packed one goes with its last entry. Nobody else writes there, so what was found at the load
+//! and what was sent since is what is there; if that is ever wrong, the commit fails and the next leader loads anew.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use zookeeper_client::{CreateMode, Error};
-
-use super::{
-    multi::{Expect, Operations},
-    paths,
-};
-use crate::{
-    domain::{Change, Status, TaskId, WorkerId},
-    wire,
-};
+use super::packs::{PackId, Packs};
+use crate::domain::{TaskId, WorkerId};
 
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// Tasks with a status node.
-    pub statuses: HashSet<TaskId>,
+    /// Every task, and every id that is set aside: a packed node does not keep the ids in it from coming again.
+    spots: HashMap<TaskId, Spots>,
+    pub packs: Packs,
     /// Workers with a place for assignments.
     pub workers: HashSet<WorkerId>,
     /// Those of them that cannot be removed: something else lies there.
     pub occupied: HashSet<WorkerId>,
+    /// Packs of which no entry counts any more, still to be deleted.
+    pub spent: Vec<PackId>,
+}
+
+/// Where the nodes of one task are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spots {
+    /// None: it has a node of its own.
+    pub task: Option<PackId>,
+    pub status: StatusSpot,
+    /// None: if it is assigned, that is a node of its own.
+    pub assignment: Option<PackId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatusSpot {
+    #[default]
+    Nowhere,
+    /// Under the task's own node, where every later status goes too.
+    Child,
+    Pack(PackId),
+}
+
+impl Spots {
+    /// The packs that hold something of the task.
+    pub fn packs(self) -> impl Iterator<Item = PackId> {
+        let status = if let StatusSpot::Pack(pack) = self.status { Some(pack) } else { None };
+        [self.task, status, self.assignment].into_iter().flatten()
+    }
 }
 
 impl Known {
-    /// Adds the change to a request that will be sent.
-    pub fn apply(&mut self, change: &Change, multi: &mut impl Operations) -> Result<(), Error> {
-        match change {
-            Change::Submitted(submission) => {
-                let data = wire::encode_submission(submission);
-                multi.create(paths::task(&submission.task_id), &data, CreateMode::Persistent)
-            }
-            Change::Assigned(assignment) => {
-                if self.workers.insert(assignment.worker.clone()) {
-                    multi.create(paths::assignments(&assignment.worker), &[], CreateMode::Persistent)?;
-                }
-                let path = paths::assignment(&assignment.worker, &assignment.task_id);
-                multi.create(path, &wire::encode_assignment(assignment), CreateMode::Persistent)
-            }
-            Change::GivenBack { task_id, worker, status } => {
-                multi.delete(paths::assignment(worker, task_id), Expect::Present)?;
-                self.write_status(task_id, status, multi)
-            }
-            Change::Finished { task_id, assigned_to, status } => {
-                if let Some(worker) = assigned_to {
-                    multi.delete(paths::assignment(worker, task_id), Expect::Present)?;
-                }
-                self.write_status(task_id, status, multi)
-            }
-            Change::Removed { task_id } => {
-                if self.statuses.remove(task_id) {
-                    multi.delete(paths::status(task_id), Expect::Present)?;
-                }
-                multi.delete(paths::task(task_id), Expect::Present)
-            }
-            Change::Swept { task_id, worker } => multi.delete(paths::assignment(worker, task_id), Expect::Present),
-            Change::WorkerForgotten { worker } => {
-                if !self.occupied.contains(worker) && self.workers.remove(worker) {
-                    multi.delete(paths::assignments(worker), Expect::Present)?;
-                }
-                Ok(())
-            }
-        }
+    pub fn spots(&self, task_id: &TaskId) -> Spots {
+        self.spots.get(task_id).copied().unwrap_or_default()
     }
 
-    fn write_status(&mut self, task_id: &TaskId, status: &Status, multi: &mut impl Operations) -> Result<(), Error> {
-        let data = wire::encode_status(status);
-        if self.statuses.insert(task_id.clone()) {
-            multi.create(paths::status(task_id), &data, CreateMode::Persistent)
-        } else {
-            multi.set(paths::status(task_id), &data, Expect::Present)
-        }
+    pub fn has(&self, task_id: &TaskId) -> bool {
+        self.spots.contains_key(task_id)
+    }
+
+    pub fn place(&mut self, task_id: &TaskId, spots: Spots) {
+        self.spots.insert(task_id.clone(), spots);
+    }
+
+    pub fn remove(&mut self, task_id: &TaskId) -> Spots {
+        self.spots.remove(task_id).unwrap_or_default()
     }
 }

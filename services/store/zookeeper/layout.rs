@@ -12,8 +12,11 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// The format number of the tree, the data of its root.
-pub const FORMAT: u32 = 1;
+/// The format number of the tree, the data of its root, as it is made.
+const FORMAT: u32 = 1;
+/// That of a tree that may have packed nodes. A program that does not know them would take the tasks in them for none,
+/// and accept their ids again; so the first leader that may pack raises the number as it takes over, and nobody lowers it.
+pub const PACKED: u32 = 2;
 /// How often two that create the tree at the same time may get into each other's way.
 const ATTEMPTS: usize = 5;
 
@@ -49,20 +52,17 @@ pub async fn ensure(client: &Client, limit: Duration) -> Result<(), StoreError> 
     Err(StoreError::Lost(format!("the tree at {} changed while it was created", client.path())))
 }
 
-/// The version of the root under which the format is one that this program knows; whoever takes over checks that it still
-/// is, for a candidate may have waited for days.
-pub async fn known_format(client: &Client, limit: Duration) -> Result<Expect, StoreError> {
+/// The format, which is one that this program knows, and the version of the root that says so; whoever takes over checks
+/// that it still is, for a candidate may have waited for days.
+pub async fn known_format(client: &Client, limit: Duration) -> Result<(u32, Expect), StoreError> {
     let (data, stat) = within(limit, client.get_data(paths::ROOT)).await.map_err(lost("reading the tree's format"))?;
-    check_format(&data)?;
-    Ok(Version::new(stat.version).map_or(Expect::Present, Expect::Version))
+    Ok((check_format(&data)?, Version::new(stat.version).map_or(Expect::Present, Expect::Version)))
 }
 
-fn check_format(data: &[u8]) -> Result<(), StoreError> {
+fn check_format(data: &[u8]) -> Result<u32, StoreError> {
     let found = String::from_utf8_lossy(data);
-    if found.trim() == FORMAT.to_string() {
-        return Ok(());
-    }
-    Err(StoreError::Format { found: found.chars().take(32).collect(), known: FORMAT })
+    let known = [FORMAT, PACKED].into_iter().find(|format| found.trim() == format.to_string());
+    known.ok_or_else(|| StoreError::Format { found: found.chars().take(32).collect(), known: PACKED })
 }
 
 /// The chroot and what is above it; empty, which says that the tree is still to be made.

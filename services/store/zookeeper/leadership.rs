@@ -43,6 +43,7 @@ impl ZooKeeperLeadership {
         candidacy: Candidacy,
         term: Term,
         version: Version,
+        packing: bool,
     ) -> Result<Self, StoreError> {
         let client = lock.client().clone();
         let limit = client.session_timeout();
@@ -53,7 +54,8 @@ impl ZooKeeperLeadership {
             tokio::spawn(vigil::keep_vigil(client.clone(), path.to_owned(), lost.clone()));
         }
         let (orders, inbox) = mpsc::channel(QUEUED_COMMITS);
-        let committer = Committer::new(Won { lock, _candidacy: candidacy }, term, version, lost.clone());
+        let won = Won { lock, _candidacy: candidacy };
+        let committer = Committer::new(won, term, version, lost.clone()).packing(packing);
         tokio::spawn(committer.run(inbox));
         Ok(Self { term, orders, reader: Some(client), limit, members, lost })
     }

@@ -34,11 +34,14 @@ pub async fn load(client: &Client, limit: Duration) -> Result<(Loaded, Known), S
 
 async fn load_tasks(client: &Client, limit: Duration, assembly: &mut Assembly) -> Result<(), StoreError> {
     let mut ids = Vec::new();
-    for (_, place) in places(client, limit, paths::TASKS, assembly).await? {
-        if let Place::Task(id) = place {
-            ids.push(id);
+    let mut packs = Vec::new();
+    for (path, place) in places(client, limit, paths::TASKS, assembly).await? {
+        match place {
+            Place::Task(id) => ids.push(id),
+            pack => packs.push((path, pack)),
         }
     }
+    read_places(client, limit, packs, assembly).await?;
     let both = |id: &TaskId| [paths::task(id), paths::status(id)];
     read(client, limit, ids, both, |id, [task, status]| {
         add(assembly, Place::Task(id.clone()), task);
@@ -50,10 +53,19 @@ async fn load_tasks(client: &Client, limit: Duration, assembly: &mut Assembly) -
 
 async fn load_assignments(client: &Client, limit: Duration, assembly: &mut Assembly) -> Result<(), StoreError> {
     let places = places(client, limit, paths::ASSIGN, assembly).await?;
+    read_places(client, limit, places, assembly).await
+}
+
+async fn read_places(
+    client: &Client,
+    limit: Duration,
+    places: Vec<(String, Place)>,
+    assembly: &mut Assembly,
+) -> Result<(), StoreError> {
     let one = |(path, _): &(String, Place)| [path.clone()];
     read(client, limit, places, one, |(_, place), [node]| add(assembly, place, node))
         .await
-        .map_err(lost("reading the assignments"))
+        .map_err(lost("reading packed nodes and assignments"))
 }
 
 /// What lies two levels under this node, by path; the level between is known to the assembly.

@@ -3,6 +3,7 @@
 
 mod assemble;
 mod commit;
+mod draft;
 mod election;
 mod follow;
 mod inspect;
@@ -12,9 +13,13 @@ mod leadership;
 mod load;
 mod membership;
 mod multi;
+mod packs;
 mod paths;
 mod read;
 mod session;
+#[cfg(test)]
+mod tests;
+mod verdict;
 mod vigil;
 
 use std::time::Duration;
@@ -40,6 +45,7 @@ pub struct ZooKeeperStore {
     /// host by default: 60); otherwise for the store's own questions.
     spare: Mutex<Option<Client>>,
     ended: EndedCandidacies,
+    packing: bool,
 }
 
 impl ZooKeeperStore {
@@ -53,7 +59,21 @@ impl ZooKeeperStore {
         let client = sessions.open_patiently().await?;
         let session_timeout = client.session_timeout();
         info!(servers = options.servers_and_chroot, chroot = sessions.chroot(), ?session_timeout, "connected");
-        Ok(Self { sessions, session_timeout, spare: Mutex::new(Some(client)), ended: EndedCandidacies::default() })
+        Ok(Self {
+            sessions,
+            session_timeout,
+            spare: Mutex::new(Some(client)),
+            ended: EndedCandidacies::default(),
+            packing: true,
+        })
+    }
+
+    /// Whether a leader of this store lets tasks share nodes, as it does unless it is told. Of no matter to anybody else,
+    /// and a leader that does not still reads, and clears away, what others packed.
+    #[must_use]
+    pub fn packing(mut self, packing: bool) -> Self {
+        self.packing = packing;
+        self
     }
 
     /// The spare session if it is connected, or a new one.
@@ -68,7 +88,7 @@ impl ZooKeeperStore {
 #[async_trait]
 impl Store for ZooKeeperStore {
     async fn campaign(&self, candidate: &Candidate) -> Result<Box<dyn Leadership>, StoreError> {
-        election::campaign(&self.sessions, candidate, &self.ended).await
+        election::campaign(&self.sessions, candidate, &self.ended, self.packing).await
     }
 
     fn follow(&self) -> watch::Receiver<Option<Leader>> {

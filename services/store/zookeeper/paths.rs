@@ -1,5 +1,7 @@
 //! Where everything lies in the tree. Nothing else spells a path.
 
+use std::{fmt, str::FromStr};
+
 use crate::domain::{InvalidId, TaskId, Term, WorkerId};
 
 pub const ROOT: &str = "/";
@@ -11,6 +13,8 @@ pub const ASSIGN: &str = "/assign";
 
 /// The name of a task's status node, under the task.
 pub const STATUS: &str = "status";
+/// What the name of a pack of statuses ends with.
+const STATUS_PACK: &str = "-status";
 /// What stands between the unique part and the sequence number of a candidate's node; Curator's name for it.
 pub const LATCH: &str = "latch-";
 /// Created and removed with the tree, so that the first candidate's number, the first term, is 1: 0 means no term.
@@ -34,6 +38,49 @@ pub fn assignments(worker: &WorkerId) -> String {
 
 pub fn assignment(worker: &WorkerId, id: &TaskId) -> String {
     format!("{ASSIGN}/{worker}/{id}")
+}
+
+/// The name of a packed node, outside the grammar of ids: `@<term>-<number>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackName {
+    pub term: Term,
+    pub number: u64,
+}
+
+impl PackName {
+    fn bucket(self) -> String {
+        format!("{:02x}", self.number % u64::from(BUCKETS))
+    }
+}
+
+impl fmt::Display for PackName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}-{}", self.term, self.number)
+    }
+}
+
+impl FromStr for PackName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.strip_prefix('@').and_then(|rest| rest.split_once('-'));
+        let numbers = split.and_then(|(term, number)| Some((term.parse().ok()?, number.parse().ok()?)));
+        let name = numbers.map(|(term, number)| Self { term: Term(term), number });
+        // The same number in other digits would be another node.
+        name.filter(|name| name.to_string() == text).ok_or_else(|| format!("{text:?} is not the name of a packed node"))
+    }
+}
+
+pub fn task_pack(name: PackName) -> String {
+    format!("{TASKS}/{}/{name}", name.bucket())
+}
+
+pub fn status_pack(name: PackName) -> String {
+    format!("{TASKS}/{}/{name}{STATUS_PACK}", name.bucket())
+}
+
+pub fn assignment_pack(worker: &WorkerId, name: PackName) -> String {
+    format!("{ASSIGN}/{worker}/{name}")
 }
 
 pub fn worker(id: &WorkerId) -> String {
@@ -68,6 +115,9 @@ pub enum Place {
     /// The place of all assignments to a worker.
     Worker(WorkerId),
     Assignment(WorkerId, TaskId),
+    TaskPack(PackName),
+    StatusPack(PackName),
+    AssignmentPack(WorkerId, PackName),
 }
 
 /// # Errors
@@ -79,6 +129,14 @@ pub fn place(path: &str) -> Result<Place, String> {
         [] | ["election" | "master" | "workers" | "tasks" | "assign"] | ["election" | "workers", _] => Ok(Place::Fixed),
         ["tasks", name] if is_bucket(name) => Ok(Place::Fixed),
         ["tasks", _] => Err("is not a bucket".into()),
+        ["tasks", here, name] if name.starts_with('@') => {
+            let (name, statuses) = name.strip_suffix(STATUS_PACK).map_or((*name, false), |name| (name, true));
+            let name: PackName = name.parse()?;
+            if name.bucket() != *here {
+                return Err("is in the wrong bucket".into());
+            }
+            Ok(if statuses { Place::StatusPack(name) } else { Place::TaskPack(name) })
+        }
         ["tasks", here, name] => {
             let id = name.parse().map_err(invalid)?;
             if bucket(&id) == *here { Ok(Place::Task(id)) } else { Err("is in the wrong bucket".into()) }
@@ -88,6 +146,9 @@ pub fn place(path: &str) -> Result<Place, String> {
             if bucket(&id) == *here { Ok(Place::Status(id)) } else { Err("is in the wrong bucket".into()) }
         }
         ["assign", worker] => Ok(Place::Worker(worker.parse().map_err(invalid)?)),
+        ["assign", worker, name] if name.starts_with('@') => {
+            Ok(Place::AssignmentPack(worker.parse().map_err(invalid)?, name.parse()?))
+        }
         ["assign", worker, name] => {
             Ok(Place::Assignment(worker.parse().map_err(invalid)?, name.parse().map_err(invalid)?))
         }
@@ -124,6 +185,21 @@ mod tests {
         }
         assert_eq!(counts.len(), usize::from(BUCKETS));
         assert!(counts.values().all(|&count| (30..300).contains(&count)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_packed_node_has_one_name_and_one_place() {
+        let name = PackName { term: Term(12), number: 0x1_0f };
+        assert_eq!(task_pack(name), "/tasks/0f/@12-271");
+        assert_eq!(place("/tasks/0f/@12-271"), Ok(Place::TaskPack(name)));
+        assert_eq!(place("/tasks/0f/@12-271-status"), Ok(Place::StatusPack(name)));
+        let worker: WorkerId = "w".parse().unwrap();
+        assert_eq!(place(&assignment_pack(&worker, name)), Ok(Place::AssignmentPack(worker, name)));
+        for foreign in
+            ["/tasks/00/@12-271", "/tasks/0f/@12-0271", "/tasks/0f/@12", "/tasks/0f/@+12-271", "/assign/w/@1-2-x"]
+        {
+            assert!(place(foreign).is_err(), "{foreign}");
+        }
     }
 
     #[test]
