@@ -5,3 +5,6 @@ mod checker;
 pub mod cluster;
 mod evidence;
 mod failover;
+mod nemesis;
+mod run;
+mod workload;

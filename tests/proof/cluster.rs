@@ -6,6 +6,7 @@ mod ensemble;
 mod expiry;
 pub mod network;
 pub mod process;
+pub mod sights;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -206,7 +207,7 @@ impl Roles<'_> {
 }
 
 /// The kinds that the program of the tasks knows.
-const KINDS: [&str; 4] = ["work", "fail", "poison", "parent"];
+const KINDS: [&str; 5] = ["work", "fail", "poison", "parent", "stubborn"];
 
 fn write_handlers(directory: &Path, handler: &Path) -> String {
     let record = Directory::new(directory).runs();

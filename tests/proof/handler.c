@@ -4,6 +4,7 @@
  *   handler RECORD work     sleeps for the milliseconds that the payload begins with; the payload is its result
  *   handler RECORD fail     the same, and fails
  *   handler RECORD poison   kills its worker
+ *   handler RECORD stubborn as work, and goes on when it is asked to stop
  *   handler RECORD parent   as work, with a child beside it that leaves its group and would sleep on for ten minutes
  */
 #define _GNU_SOURCE
@@ -52,6 +53,8 @@ int main(int count, char **arguments) {
     ssize_t got;
     if (count != 3 || (record = open(arguments[1], O_WRONLY | O_APPEND | O_CLOEXEC)) < 0)
         return 2;
+    if (!strcmp(arguments[2], "stubborn"))
+        signal(SIGTERM, SIG_IGN);
     note("start");
     while ((got = read(0, payload + length, sizeof payload - 1 - length)) > 0)
         length += (size_t)got;
