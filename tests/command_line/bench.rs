@@ -60,7 +60,8 @@ async fn a_bench_for_a_time_ends_when_all_that_it_submitted_has_ended() {
 async fn the_limit_of_the_store_is_measured_in_turn_with_the_cluster() {
     let cluster = cluster(&["--slots", "64"]).await;
     let place = format!("{}{}", zookeeper::shared().address(), zookeeper::fresh_chroot());
-    let arguments = ["--limit", "--zookeeper", &place, "--tasks", "250", "--mode", "batch", "--rounds", "3"];
+    let arguments =
+        ["--limit", "--zookeeper", &place, "--tasks", "250", "--mode", "batch", "--rounds", "3", "--latencies", "20"];
     let report = report(&[&arguments[..], &["--server", &cluster.url()]].concat()).await;
     for name in ["limit_per_s", "completed_per_s", "create_p50_ms", "create_p99_ms", "unloaded_end_p50_ms"] {
         assert!(number(&report, name) > 0.0, "{name}: {report}");
@@ -78,8 +79,23 @@ async fn the_limit_of_the_store_is_measured_in_turn_with_the_cluster() {
         assert!((number(&report, name) - of_rounds(name)[1]).abs() < 1e-9, "the median of {name}: {report}");
     }
 
+    assert_eq!(report["limit_packing"], false, "a node a task, if nothing is said: {report}");
+
     // The same tree again, of the store alone; nothing is left in it.
-    let arguments = ["bench", "--limit", "--zookeeper", &place, "--tasks", "1200", "--rounds", "1"];
+    let arguments = [
+        "bench",
+        "--limit",
+        "--zookeeper",
+        &place,
+        "--tasks",
+        "1200",
+        "--rounds",
+        "1",
+        "--latencies",
+        "20",
+        "--packing",
+        "on",
+    ];
     let said = herdsman(&arguments).await.well();
     assert!(said.text().contains("limit of the store"), "{said:?}");
     assert!(!said.text().contains("completed"), "{said:?}");

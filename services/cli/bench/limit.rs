@@ -8,13 +8,12 @@ use std::{
 };
 
 use futures::future::try_join_all;
-use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
 use tokio::time::timeout;
 
 use super::{
     options::Until,
-    record::per_second,
+    record::{histogram, micros, per_second},
     report::{Latency, OfStore},
     watch::LABEL,
 };
@@ -33,8 +32,6 @@ use crate::{
 const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest wait for the leadership of the bench's own tree: only another bench can hold it.
 const CAMPAIGN_LIMIT: Duration = Duration::from_secs(10);
-/// Smallest commits whose latency is taken: enough for a p99.
-const SMALLEST: usize = 500;
 /// Changes of a commit that clears up.
 const CLEARING: usize = 500;
 
@@ -53,13 +50,12 @@ pub(super) struct Limit {
 
 impl Limit {
     /// Becomes the leader of the tree beside the cluster's.
-    pub(super) async fn open(zookeeper: &str, mut spec: TaskSpec, run: &str) -> Result<Self, Failure> {
+    pub(super) async fn open(zookeeper: &str, packing: bool, mut spec: TaskSpec, run: &str) -> Result<Self, Failure> {
         spec.labels.insert(LABEL.to_owned(), run.to_owned());
         let servers_and_chroot = beside(zookeeper);
         let options =
             ZooKeeperOptions { servers_and_chroot: servers_and_chroot.clone(), session_timeout: SESSION_TIMEOUT };
-        // The limit is that of a node a task, whatever the cluster does.
-        let store = ZooKeeperStore::connect(options).await.map_err(Failure::unable)?.packing(false);
+        let store = ZooKeeperStore::connect(options).await.map_err(Failure::unable)?.packing(packing);
         // Nobody links to it; the address is there to be read by people.
         let candidate = Candidate { id: uuid::Uuid::new_v4(), address: "bench.invalid:1".to_owned() };
         let mut leadership = timeout(CAMPAIGN_LIMIT, store.campaign(&candidate))
@@ -84,12 +80,13 @@ impl Limit {
         Ok(limit)
     }
 
-    /// Measures once: whole lives, `batch` a commit and so many commits at once, then the smallest commit alone.
+    /// Measures once: whole lives, `batch` a commit and so many commits at once, then the smallest commits, one by one.
     pub(super) async fn measure(
         &self,
         until: Until,
         batch: usize,
         outstanding: usize,
+        latencies: u32,
         bar: &ProgressBar,
     ) -> Result<OfStore, Failure> {
         let (start, first) = (Instant::now(), self.lives.get());
@@ -110,7 +107,7 @@ impl Limit {
         };
         try_join_all((0..outstanding).map(|_| lane())).await?;
         let limit_per_s = per_second(self.lives.get() - first, start.elapsed());
-        Ok(OfStore { limit_per_s, create: self.smallest().await? })
+        Ok(OfStore { limit_per_s, create: self.smallest(latencies).await? })
     }
 
     /// Tasks are submitted and assigned, finish, and are removed; the commits of a leader under load.
@@ -130,14 +127,14 @@ impl Limit {
     }
 
     /// How long the smallest commit takes that makes a node, one at a time.
-    async fn smallest(&self) -> Result<Latency, Failure> {
-        let mut times = Histogram::<u64>::new(3).expect("three digits are allowed");
-        let tasks: Vec<_> = (0..SMALLEST).map(|_| self.submission()).collect();
+    async fn smallest(&self, latencies: u32) -> Result<Latency, Failure> {
+        let mut times = histogram();
+        let tasks: Vec<_> = (0..latencies).map(|_| self.submission()).collect();
         let to_remove = removed(&tasks);
         for task in tasks {
             let start = Instant::now();
             self.commit(vec![Change::Submitted(task)]).await?;
-            times.saturating_record(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
+            times.saturating_record(micros(start.elapsed()));
         }
         self.clear(to_remove).await?;
         Ok(Latency::of(&times))

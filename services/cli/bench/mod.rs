@@ -24,6 +24,7 @@ use super::{
     cluster::list_workers,
     exit::{Failure, complain},
     output::Output,
+    roles::Packing,
     server::{Server, call, task_client},
 };
 use crate::{
@@ -41,18 +42,15 @@ Without --rate it is a closed loop: so many calls at once, the next when one mak
 for all that it held up.
 
 --limit measures the store alone, in turn with the cluster: whole task lives (submitted,
-assigned, finished, removed), a node a task, by the commits that a leader makes; and the
-smallest commit, to compare with a task alone in the cluster. docs/BENCH.md explains every field
-of --output json.
+assigned, finished, removed), a node a task unless --packing is on, by the commits that a leader
+makes; and the smallest commit, to compare with a task alone in the cluster. docs/BENCH.md
+explains every field of --output json.
 
 Examples:
   herdsman bench --mode batch --tasks 100000
   herdsman bench --outstanding 256 --for 30s
   herdsman bench --rate 2000 --for 1m --payload 1024
   herdsman bench --limit --zookeeper zk1:2181 --server http://127.0.0.1:7070 --mode batch";
-
-/// Tasks by which the latency of an otherwise idle cluster is taken: enough for a p99.
-const UNLOADED: u64 = 500;
 
 impl Bench {
     pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
@@ -64,9 +62,12 @@ impl Bench {
             None => None,
         };
         let limit = match (&self.zookeeper, self.limit) {
-            (Some(zookeeper), true) => Some(Limit::open(zookeeper, self.domain_spec()?, &run).await?),
+            (Some(zookeeper), true) => {
+                Some(Limit::open(zookeeper, self.packing == Packing::On, self.domain_spec()?, &run).await?)
+            }
             _ => None,
         };
+        let limit_packed = limit.is_some().then_some(self.packing == Packing::On);
         let mut rounds = Vec::new();
         for number in 1..=self.rounds() {
             rounds.push(self.round(number, plan, &run, cluster.as_ref(), limit.as_ref()).await?);
@@ -79,6 +80,7 @@ impl Bench {
             run,
             work: cluster.is_some().then(|| self.work(plan)),
             cluster: cluster.map(|(_, seen)| seen),
+            limit_packing: limit_packed,
             medians: medians(&rounds),
             rounds,
         };
@@ -106,7 +108,7 @@ impl Bench {
             Some(limit) => {
                 let bar = bar(plan.until, format!("round {number}: the store"));
                 let (batch, outstanding) = (self.limit_batch as usize, self.limit_outstanding as usize);
-                let found = limit.measure(plan.until, batch, outstanding, &bar).await;
+                let found = limit.measure(plan.until, batch, outstanding, self.latencies, &bar).await;
                 bar.finish_and_clear();
                 Some(found?)
             }
@@ -116,7 +118,7 @@ impl Bench {
             Some((submitter, _)) => {
                 let found = measure(submitter, plan, &format!("{run}-{number}"), &format!("round {number}")).await?;
                 let unloaded = match limit {
-                    Some(_) => Some(unloaded(submitter, &format!("{run}-{number}-u")).await?),
+                    Some(_) => Some(unloaded(submitter, &format!("{run}-{number}-u"), self.latencies).await?),
                     None => None,
                 };
                 Some(OfCluster::of(found, unloaded))
@@ -210,12 +212,12 @@ async fn measure(submitter: &Submitter, plan: Plan, measurement: &str, what: &st
 }
 
 /// One task at a time in the whole cluster.
-async fn unloaded(submitter: &Submitter, measurement: &str) -> Result<Latency, Failure> {
+async fn unloaded(submitter: &Submitter, measurement: &str, latencies: u32) -> Result<Latency, Failure> {
     let plan = Plan {
         mode: Mode::Unary,
         batch: 1,
         pace: Pace::Closed { outstanding: 1, next_after: NextAfter::End },
-        until: Until::Tasks(UNLOADED),
+        until: Until::Tasks(latencies.into()),
     };
     let found = measure(submitter, plan, measurement, "unloaded").await?;
     Ok(found.ending)

@@ -8,6 +8,7 @@ use crate::{
     cli::{
         exit::Failure,
         options::{duration, label},
+        roles::Packing,
         server::{Server, address},
     },
     domain::{MAX_LABELS, MAX_PAYLOAD_BYTES},
@@ -94,6 +95,12 @@ pub(in crate::cli) struct Bench {
     /// of the bench's own is made and left empty
     #[arg(long, env = "HERDSMAN_ZOOKEEPER", value_name = "HOST:PORT[,HOST:PORT…][/CHROOT]", hide_env_values = true)]
     pub(super) zookeeper: Option<String>,
+    /// For --limit: whether the store's tasks share nodes, as the cluster's do with `master --packing on`
+    #[arg(long, env = "HERDSMAN_BENCH_PACKING", value_enum, default_value_t = Packing::Off, hide_env_values = true)]
+    pub(super) packing: Packing,
+    /// For --limit: smallest commits, and tasks one at a time, by which latency is compared
+    #[arg(long, env = "HERDSMAN_BENCH_LATENCIES", default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), hide_env_values = true)]
+    pub(super) latencies: u32,
     /// For --limit: task lives of a commit
     #[arg(long, env = "HERDSMAN_BENCH_LIMIT_BATCH", default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500), hide_env_values = true)]
     pub(super) limit_batch: u32,

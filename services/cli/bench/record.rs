@@ -26,6 +26,15 @@ const MAX_MICROS: u64 = 3_600_000_000;
 /// Digits of a latency that count: one part in a thousand.
 const DIGITS: u8 = 3;
 
+/// Of microseconds.
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(MAX_MICROS, DIGITS).expect("the bounds are valid")
+}
+
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(MAX_MICROS)
+}
+
 /// What is known of one task.
 #[derive(Debug, Clone, Copy)]
 struct Known {
@@ -83,7 +92,6 @@ pub(super) struct Found {
 impl Record {
     /// The measurement begins at `start`.
     pub(super) fn new(start: Instant, next_after: NextAfter) -> Self {
-        let histogram = || Histogram::new_with_max(MAX_MICROS, DIGITS).expect("the bounds are valid");
         let state = State {
             next_after,
             tasks: Vec::new(),
@@ -248,10 +256,6 @@ impl State {
             self.open_calls.remove(&call);
         }
     }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(MAX_MICROS)
 }
 
 impl Totals {

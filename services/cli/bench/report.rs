@@ -126,6 +126,9 @@ pub(super) struct Report {
     pub(super) cluster: Option<ClusterSeen>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) work: Option<Work>,
+    /// Whether the store's tasks shared nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) limit_packing: Option<bool>,
     /// Medians over the rounds.
     #[serde(flatten)]
     pub(super) medians: BTreeMap<&'static str, f64>,
@@ -250,12 +253,27 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::record::histogram;
 
     #[test]
     fn a_median_is_the_middle_one_or_the_mean_of_the_middle_two() {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
         assert_eq!(median([4.0, 1.0].into_iter()), Some(2.5));
         assert_eq!(median(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn a_latency_is_shown_as_it_was_up_to_an_hour() {
+        let mut times = histogram();
+        for micros in [1_500, 1_500, 2_000_000, 3_600_000_000, u64::MAX] {
+            times.saturating_record(micros);
+        }
+        let Latency { p50, max, .. } = Latency::of(&times);
+        assert!((p50 - 2_000.0).abs() < 2.0, "{p50}");
+        assert!((max - 3_600_000.0).abs() < 3_600.0, "{max}");
+        times.clear();
+        times.saturating_record(1_500);
+        assert_eq!(Latency::of(&times).p99.to_string(), "1.5");
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(in crate::cli) struct Master {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Packing {
+pub(in crate::cli) enum Packing {
     On,
     Off,
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 pub(super) use self::{
     client::Client,
-    master::{Keep, Master},
+    master::{Keep, Master, Packing},
     worker::{Offer, Worker},
 };
 use super::{
