@@ -7,7 +7,7 @@ WORKDIR /src
 # Debug information is most of the binary's size, and panics tell where they happened without it.
 ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir services tests && touch services/lib.rs tests/main.rs \
+RUN mkdir services tests benches && touch services/lib.rs tests/main.rs benches/micro.rs \
     && echo 'fn main() {}' > build.rs && cp build.rs services/main.rs \
     && cargo build --locked --release
 

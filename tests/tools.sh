@@ -48,6 +48,10 @@ need_rust() {
     command -v cc >/dev/null || install "a C linker (for Rust)" gcc libc6-dev
 }
 
+need_valgrind() {
+    command -v valgrind >/dev/null || install valgrind valgrind
+}
+
 # A ZooKeeper to start servers of: ZOOKEEPER_HOME (an unpacked release) if it is set, else Debian's jars.
 need_zookeeper() {
     command -v java >/dev/null || install "a Java runtime" default-jre-headless

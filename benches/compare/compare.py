@@ -1,0 +1,374 @@
+"""Runs Herdsman and its peers on the same work in turn, several rounds, and tells the medians and ratios.
+
+Called by benches/compare/run, which brings what this needs. Every server is started anew for its turn, listens on
+127.0.0.1 only, keeps its data below one directory of this run's, and is stopped by its process id.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import chart
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+# A server that does not listen after this never will.
+START_LIMIT = 60
+# Longest turn of one peer.
+TURN_LIMIT = 600
+BEGIN, END = "<!-- written by benches/compare/run -->", "<!-- end of what it writes -->"
+
+
+class Failed(Exception):
+    pass
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Turn:
+    """One peer's turn: its processes and their directory, gone when it ends."""
+
+    def __init__(self, name):
+        self.directory = Path(tempfile.mkdtemp(prefix=f"herdsman-compare-{name}-"))
+        self.processes = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start(self, *command, env=None):
+        """Starts a process in a group of its own."""
+        log = (self.directory / f"log-{len(self.processes)}").open("wb")
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self.directory,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def listens(self, port):
+        deadline = time.monotonic() + START_LIMIT
+        while time.monotonic() < deadline:
+            for process in self.processes:
+                if process.poll() is not None:
+                    raise Failed(f"{process.args[0]} ended with {process.returncode}: {self.logs()}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            time.sleep(0.05)
+        raise Failed(f"nobody listens on {port}: {self.logs()}")
+
+    def logs(self):
+        texts = [path.read_text(errors="replace")[-500:] for path in sorted(self.directory.glob("log-*"))]
+        return " | ".join(" ".join(text.split()) for text in texts if text.strip())
+
+    def run(self, *command):
+        """Runs a submitter to its end; gives the JSON of its last line."""
+        done = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=TURN_LIMIT, cwd=self.directory
+        )
+        if done.returncode != 0:
+            raise Failed(f"{command[0]} ended with {done.returncode}: {done.stderr[-1000:]} {self.logs()}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def zookeeper(self):
+        """A standalone server with fsync on; where it listens."""
+        port, directory = free_port(), self.directory / "zookeeper"
+        directory.mkdir()
+        settings = {
+            "tickTime": 1000,
+            "dataDir": directory,
+            "clientPort": port,
+            "clientPortAddress": "127.0.0.1",
+            "admin.enableServer": "false",
+            "4lw.commands.whitelist": "*",
+        }
+        (directory / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        home = os.environ.get("ZOOKEEPER_HOME")
+        jars = "/usr/share/java"
+        class_path = f"{home}/lib/*" if home else f"{jars}/zookeeper.jar:{jars}/slf4j-simple.jar"
+        main = "org.apache.zookeeper.server.ZooKeeperServerMain"
+        quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+        self.start("java", "-Xmx1g", quiet, "-cp", class_path, main, directory / "zoo.cfg")
+        self.listens(port)
+        return f"127.0.0.1:{port}"
+
+
+def told(result, tasks):
+    """What a submitter of ours has printed, as one peer's figures."""
+    latencies = sorted(result["latencies_ms"])
+    p50, p99 = (latencies[min(len(latencies) - 1, int(len(latencies) * part))] for part in (0.5, 0.99))
+    return {"per_s": tasks / result["seconds"], "p50_ms": p50, "p99_ms": p99}
+
+
+def python_peer(peer, address, turn, options, tasks):
+    script = HERE / "peers.py"
+    turn.start(sys.executable, script, peer, "worker", address)
+    return told(turn.run(sys.executable, script, peer, "submit", address, tasks, options.bytes), tasks)
+
+
+# --- The peers: each starts its servers and its worker, and gives completed tasks a second and latencies in ms. --------
+
+
+def cluster(turn, options, *master):
+    """The three roles, a process each; the ZooKeeper and the URL of the client service."""
+    place = f"{turn.zookeeper()}/herdsman"
+    ports = {role: free_port() for role in ("master", "worker", "client")}
+    own = {"master": master, "worker": ("--slots", 1000), "client": ()}
+    for role, port in ports.items():
+        listen = ("--zookeeper", place, "--listen", f"127.0.0.1:{port}")
+        turn.start(options.herdsman, role, *listen, *own[role], env={"HERDSMAN_LOG": "warn"})
+    for port in ports.values():
+        turn.listens(port)
+    return place, f"http://127.0.0.1:{ports['client']}"
+
+
+def benches(turn, options, tasks, server, *variants):
+    """The report of each bench. Each runs once for nothing: a JVM that has just started is several times slower."""
+    bench = (options.herdsman, "bench", "--output", "json", "--payload", options.bytes, "--server", server)
+    for _ in range(2):
+        reports = [turn.run(*bench, "--tasks", tasks, *variant) for variant in variants]
+    return reports
+
+
+BATCHED = ("--mode", "batch", "--rounds", 1)
+UNARY = ("--mode", "unary", "--outstanding", 256)
+
+
+def figures(report, prefix, rate):
+    return {"per_s": report[rate], "p50_ms": report[f"{prefix}_p50_ms"], "p99_ms": report[f"{prefix}_p99_ms"]}
+
+
+def herdsman(turn, options, tasks):
+    place, server = cluster(turn, options)
+    batched = (*BATCHED, "--limit", "--zookeeper", place)
+    batch, unary = benches(turn, options, tasks, server, batched, UNARY)
+    found = {"herdsman": figures(batch, "unloaded_end", "completed_per_s"), "limit": figures(batch, "create", "limit_per_s")}
+    return {**found, "herdsman-unary": {**found["herdsman"], "per_s": unary["completed_per_s"]}}
+
+
+def unpacked(turn, options, tasks):
+    place, server = cluster(turn, options, "--packing", "off")
+    (batch,) = benches(turn, options, tasks, server, (*BATCHED, "--limit", "--zookeeper", place))
+    return figures(batch, "unloaded_end", "completed_per_s")
+
+
+def nats(turn, options, tasks):
+    port = free_port()
+    turn.start("nats-server", "--jetstream", "--store_dir", turn.directory / "store", "-a", "127.0.0.1", "-p", port)
+    turn.listens(port)
+    url = f"nats://127.0.0.1:{port}"
+    turn.start(options.nats, "worker", url)
+    return told(turn.run(options.nats, "submit", url, tasks, options.bytes, 1000), tasks)
+
+
+def gearmand(turn, options, tasks):
+    port = free_port()
+    turn.start("gearmand", "--listen", "127.0.0.1", "--port", port, "--log-file", "stderr", "--verbose", "ERROR")
+    turn.listens(port)
+    turn.start(options.gearman, "worker", port)
+    return told(turn.run(options.gearman, "submit", port, tasks, options.bytes), tasks)
+
+
+def beanstalkd(turn, options, tasks):
+    port, binlog = free_port(), turn.directory / "binlog"
+    binlog.mkdir()
+    turn.start("beanstalkd", "-l", "127.0.0.1", "-p", port, "-b", binlog, "-f0")
+    turn.listens(port)
+    return python_peer("beanstalkd", f"127.0.0.1:{port}", turn, options, tasks)
+
+
+def rabbitmq(turn, options, tasks):
+    ports = [free_port() for _ in range(3)]
+    directory = turn.directory / "rabbitmq"
+    directory.mkdir()
+    (directory / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{ports[0]}\n")
+    (directory / "plugins").write_text("[].\n")
+    environment = {
+        "HOME": str(directory),
+        "RABBITMQ_NODENAME": f"compare-{ports[0]}@localhost",
+        "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(directory / "log"),
+        "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+        "RABBITMQ_DIST_PORT": str(ports[1]),
+        "ERL_EPMD_PORT": str(ports[2]),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+    }
+    server = next(Path("/usr/lib/rabbitmq").glob("lib/rabbitmq_server-*/sbin/rabbitmq-server"))
+    turn.start(server, env=environment)
+    turn.listens(ports[0])
+    return python_peer("rabbitmq", f"amqp://guest:guest@127.0.0.1:{ports[0]}/%2F", turn, options, tasks)
+
+
+def celery(turn, options, tasks):
+    port = free_port()
+    durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+    turn.start("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", turn.directory, *durable)
+    turn.listens(port)
+    return python_peer("celery", f"redis://127.0.0.1:{port}/0", turn, options, tasks)
+
+
+def recipe(turn, options, tasks):
+    return python_peer("recipe", turn.zookeeper(), turn, options, tasks)
+
+
+# Who runs it, and tasks as a part of what is asked for: the slow ones get fewer.
+PEERS = {
+    "herdsman": (herdsman, 1),
+    "herdsman-unpacked": (unpacked, 1),
+    "nats": (nats, 1),
+    "gearmand": (gearmand, 1),
+    "rabbitmq": (rabbitmq, 0.5),
+    "beanstalkd": (beanstalkd, 0.2),
+    "celery": (celery, 0.1),
+    "recipe": (recipe, 0.02),
+}
+TITLES = {
+    "limit": ("the ZooKeeper under Herdsman, alone", "a node a task, by Herdsman's own commits, fsync on"),
+    "herdsman": ("Herdsman, batched submits", "ZooKeeper with fsync; SubmitTasks of 500, 8 calls at once"),
+    "herdsman-unary": ("Herdsman, unary submits", "the same; 256 SubmitTask calls at once"),
+    "herdsman-unpacked": ("Herdsman, a node a task", "batched submits, `master --packing off`"),
+    "nats": ("NATS JetStream", "work queue on file, at its default: no fsync of each message; async-nats (Rust)"),
+    "gearmand": ("gearmand", "in memory: nothing survives it; libgearman (C)"),
+    "rabbitmq": ("RabbitMQ", "quorum queue, publisher confirms, replies by a queue; pika (Python)"),
+    "beanstalkd": ("beanstalkd", "binlog, fsync of each write; greenstalk (Python)"),
+    "celery": ("Celery", "Redis with appendfsync always, acks late, results in Redis"),
+    "recipe": ("the recipe of master and worker", "kazoo (Python) on the same ZooKeeper: watches, one write at a time"),
+}
+
+
+def machine():
+    """The processor as it names itself, and what there is of it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    kernel = platform.release().split("-")[0]
+    return f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, Linux {kernel}"
+
+
+def versions():
+    """Of what Debian and PyPI gave."""
+    debian = ["zookeeper", "nats-server", "gearman-job-server", "rabbitmq-server", "beanstalkd", "redis-server"]
+    asked = ["dpkg-query", "-W", "-f", "${Package} ${Version}, ", *debian]
+    servers = subprocess.run(asked, capture_output=True, text=True).stdout
+    clients = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("pika", "greenstalk", "celery", "kazoo"))
+    return servers + clients
+
+
+def load():
+    """What else the machine has to do, before it is given this."""
+    return f"load average before: {os.getloadavg()[0]:.1f}"
+
+
+def rounds(options):
+    """Everything in turn, round by round, so that a change of the machine's mood meets all of them."""
+    found = {}
+    for number in range(1, options.rounds + 1):
+        for name in options.only:
+            peer, part = PEERS[name]
+            tasks = max(100, int(options.tasks * part))
+            with Turn(name) as turn:
+                try:
+                    result = peer(turn, options, tasks)
+                except (Failed, subprocess.TimeoutExpired) as failure:
+                    sys.exit(f"compare: {name}: {failure}")
+            result = result if name == "herdsman" else {name: result}
+            for key, figures in result.items():
+                found.setdefault(key, []).append(figures)
+                print(f"round {number}: {key}: {figures['per_s']:.0f}/s", file=sys.stderr, flush=True)
+    return found
+
+
+def medians(found):
+    return {
+        name: {key: statistics.median(figures[key] for figures in all_rounds) for key in ("per_s", "p50_ms", "p99_ms")}
+        for name, all_rounds in found.items()
+    }
+
+
+def table(found):
+    figures = medians(found)
+    base = figures.get("herdsman", {}).get("per_s")
+    lines = [
+        "| system | as it was set | tasks/s | Herdsman, batched, is | one task alone, p50 / p99 |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for name in sorted(figures, key=lambda name: -figures[name]["per_s"]):
+        title, settings = TITLES[name]
+        row = figures[name]
+        ratio = f"{base / row['per_s']:.2g} ×" if base else ""
+        lines.append(
+            f"| {title} | {settings} | {row['per_s']:,.0f} | {ratio} | {row['p50_ms']:.2f} / {row['p99_ms']:.2f} ms |"
+        )
+    return "\n".join(lines)
+
+
+def write(found, before, options):
+    """The page's own words stay; what lies between the marks is this run's."""
+    page = ROOT / "docs/PERFORMANCE.md"
+    head, rest = page.read_text().split(BEGIN)
+    _, tail = rest.split(END)
+    said = (
+        f"{options.rounds} rounds of {options.tasks:,} tasks of {options.bytes} bytes (fewer for the slow ones), in turn; "
+        f"medians. {machine()}; all processes of a system, its clients and workers included, on these cores; {before}. "
+        f"Versions: {versions()}."
+    )
+    body = f"{BEGIN}\n\n{said}\n\n{table(found)}\n\n![tasks a second](performance.svg)\n\n"
+    page.write_text(f"{head}{body}{END}{tail}")
+    bars = {TITLES[name][0]: row["per_s"] for name, row in medians(found).items()}
+    (ROOT / "docs/performance.svg").write_text(chart.svg(bars, "completed tasks a second (each step is ten times more)"))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="benches/compare/run", description="Herdsman and its peers on the same work.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tasks", type=int, default=20_000, help="of the fast ones; the slow ones get a part of it")
+    parser.add_argument("--bytes", type=int, default=64, help="of payload, at least 8")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=list(PEERS), help=",".join(PEERS))
+    parser.add_argument("--write", action="store_true", help="docs/PERFORMANCE.md and docs/performance.svg")
+    for program in ("herdsman", "nats", "gearman"):
+        parser.add_argument(f"--{program}", required=True, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    unknown = set(options.only) - set(PEERS)
+    if unknown or options.bytes < 8 or options.rounds < 1 or options.tasks < 1:
+        parser.error(f"--only is of {','.join(PEERS)}; --bytes at least 8; --rounds and --tasks at least 1")
+    before = load()
+    found = rounds(options)
+    print(f"{machine()}, {before}\n\n{table(found)}")
+    if options.write:
+        write(found, before, options)
+
+
+if __name__ == "__main__":
+    main()
