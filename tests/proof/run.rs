@@ -131,6 +131,15 @@ async fn a_cluster_under_faults_keeps_its_word() {
     verdict(&settings, &evidence);
 }
 
+#[test]
+#[ignore = "tests/faults runs it"]
+fn what_was_kept_is_judged_again() {
+    let directory = Directory::new(env::var("PROOF_DIRECTORY").expect("tests/faults says where"));
+    let report = checker::check(&directory).expect("the evidence can be read");
+    println!("{report}");
+    assert!(report.passes());
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).expect("a short time")
 }
