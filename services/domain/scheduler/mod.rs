@@ -20,7 +20,7 @@ mod recovery;
 mod retention;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod workers;
 
 use std::{sync::Arc, time::Duration};

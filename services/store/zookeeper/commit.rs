@@ -96,7 +96,7 @@ pub struct Committer<P> {
 }
 
 /// Where the next request follows on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Chain {
     /// The data of `/tasks`, which every commit writes: the term.
     term: String,

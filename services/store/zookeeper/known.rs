@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use super::packs::{PackId, Packs};
 use crate::domain::{TaskId, WorkerId};
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Known {
     /// Every task, and every id that is set aside: a packed node does not keep the ids in it from coming again.
     spots: HashMap<TaskId, Spots>,
@@ -21,7 +21,7 @@ pub struct Known {
 }
 
 /// Where the nodes of one task are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Spots {
     /// None: it has a node of its own.
     pub task: Option<PackId>,
@@ -30,7 +30,7 @@ pub struct Spots {
     pub assignment: Option<PackId>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum StatusSpot {
     #[default]
     Nowhere,
@@ -62,5 +62,17 @@ impl Known {
 
     pub fn remove(&mut self, task_id: &TaskId) -> Spots {
         self.spots.remove(task_id).unwrap_or_default()
+    }
+}
+
+/// What is known of a tree without packed nodes, in order: its tasks, its workers.
+#[cfg(test)]
+impl std::hash::Hash for Known {
+    fn hash<H: std::hash::Hasher>(&self, hasher: &mut H) {
+        use std::collections::{BTreeMap, BTreeSet};
+        assert!(self.packs.iter().next().is_none(), "packed nodes have no order");
+        self.spots.iter().collect::<BTreeMap<_, _>>().hash(hasher);
+        self.workers.iter().collect::<BTreeSet<_>>().hash(hasher);
+        self.occupied.iter().collect::<BTreeSet<_>>().hash(hasher);
     }
 }

@@ -117,6 +117,7 @@ pub mod proof {
     pub use zookeeper_client::{CreateMode, Error};
 
     pub use super::{
+        assemble::{Found, assemble},
         commit::{Chain, Committer, Order, Place},
         election::announce,
         known::Known,

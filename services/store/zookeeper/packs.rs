@@ -58,7 +58,7 @@ impl Pack {
 }
 
 /// All of them. Numbers of nodes that are gone are used again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Packs {
     packs: Vec<Option<Pack>>,
     free: Vec<PackId>,
