@@ -6,14 +6,17 @@ use std::{cell::RefCell, ops::Range, time::Duration};
 use tokio::time::sleep;
 
 use super::Fault;
-use crate::proof::{
-    cluster::{
-        Cluster, SESSION_TIMEOUT, hosts,
-        network::{Cut, Host, Way},
-        process::Process,
+use crate::{
+    proof::{
+        cluster::{
+            Cluster, SESSION_TIMEOUT, hosts,
+            network::{Cut, Host, Way},
+            process::Process,
+        },
+        evidence::{self, Outage, RunningTask},
+        workload::Workload,
     },
-    evidence::{self, Outage, RunningTask},
-    workload::Workload,
+    support::eventually,
 };
 
 /// Longer than a session: whoever is cut off or stands still for so long is given up.
@@ -24,6 +27,8 @@ const VERY_LONG: Duration = Duration::from_secs(7);
 const OUTAGE: Duration = Duration::from_secs(5);
 /// What one sync takes on a slow disk: a good part of what a session can bear.
 const SYNC_DELAYS_MS: Range<u64> = 100..1_000;
+/// By then whoever lost its session has another, if there is a quorum.
+const SESSIONS_LIMIT: Duration = Duration::from_secs(30);
 const AN_HOUR: i64 = 3_600;
 
 /// What a fault is done with.
@@ -97,9 +102,9 @@ impl Scene<'_> {
             Fault::CutMasters => self.cut_masters().await,
             Fault::ResetLinks => self.reset(&hosts(&cluster.masters)).await,
             Fault::ResetZooKeeper => self.reset(&cluster.ensemble_hosts()).await,
-            Fault::ExpireLeader => self.expire(&[&cluster.masters[cluster.leader().await]]),
-            Fault::ExpireWorkers => self.expire(&cluster.workers.iter().collect::<Vec<_>>()),
-            Fault::ExpireClients => self.expire(&cluster.clients.iter().collect::<Vec<_>>()),
+            Fault::ExpireLeader => self.expire(&[&cluster.masters[cluster.leader().await]]).await,
+            Fault::ExpireWorkers => self.expire(&cluster.workers.iter().collect::<Vec<_>>()).await,
+            Fault::ExpireClients => self.expire(&cluster.clients.iter().collect::<Vec<_>>()).await,
             Fault::JumpClocks => self.jump_clocks().await,
             Fault::RestartAll => self.restart_all().await,
         };
@@ -197,9 +202,13 @@ impl Scene<'_> {
         format!("{reset} connections")
     }
 
-    fn expire(&self, processes: &[&Process]) -> String {
-        let expired: usize = processes.iter().map(|process| self.cluster.expire(process)).sum();
-        assert!(expired > 0, "every process has a session");
+    /// Another fault of the round may have cost them their sessions: then those they come back with.
+    async fn expire(&self, processes: &[&Process]) -> String {
+        let expired = eventually("there is a session to expire", SESSIONS_LIMIT, async || {
+            let expired: usize = processes.iter().map(|process| self.cluster.expire(process)).sum();
+            (expired > 0).then_some(expired)
+        })
+        .await;
         let names: Vec<_> = processes.iter().map(|process| process.name.as_str()).collect();
         format!("{}: {expired} sessions", names.join(", "))
     }
