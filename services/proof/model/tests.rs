@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use stateright::{Checker, Expectation};
+use stateright::{Checker, Expectation, HasDiscoveries};
 
 use super::*;
 
@@ -34,7 +34,7 @@ fn one_submit() -> Vec<(Call, u8)> {
 fn check(cluster: Cluster, most: Option<usize>, seen: &mut BTreeSet<&'static str>) -> usize {
     let names: Vec<_> =
         cluster.properties().into_iter().map(|property| (property.name, property.expectation)).collect();
-    let mut builder = cluster.checker().threads(THREADS);
+    let mut builder = cluster.checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
     if let Some(most) = most {
         builder = builder.target_state_count(most);
     }
