@@ -19,6 +19,7 @@ const SESSION_TIMEOUT: &str = "2s";
 /// Processes by role. Dropping one kills it.
 pub struct Cluster {
     zookeeper: String,
+    master_options: Vec<String>,
     pub masters: Vec<Role>,
     pub workers: Vec<Role>,
     pub clients: Vec<Role>,
@@ -27,7 +28,20 @@ pub struct Cluster {
 impl Cluster {
     /// `zookeeper` is a connect string with a chroot.
     pub async fn start(zookeeper: String, masters: usize, workers: usize, worker_options: &[&str]) -> Self {
-        let mut cluster = Self { zookeeper, masters: Vec::new(), workers: Vec::new(), clients: Vec::new() };
+        Self::start_with(&[], zookeeper, masters, workers, worker_options).await
+    }
+
+    /// As [`Self::start`], with options for the masters too.
+    pub async fn start_with(
+        master_options: &[&str],
+        zookeeper: String,
+        masters: usize,
+        workers: usize,
+        worker_options: &[&str],
+    ) -> Self {
+        let master_options = master_options.iter().map(ToString::to_string).collect();
+        let (no_masters, no_workers, clients) = (Vec::new(), Vec::new(), Vec::new());
+        let mut cluster = Self { zookeeper, master_options, masters: no_masters, workers: no_workers, clients };
         for _ in 0..masters {
             cluster.add_master().await;
         }
@@ -40,7 +54,8 @@ impl Cluster {
     }
 
     pub async fn add_master(&mut self) -> usize {
-        let role = self.role("master", &[]).await;
+        let options: Vec<_> = self.master_options.iter().map(String::as_str).collect();
+        let role = self.role("master", &options).await;
         self.masters.push(role);
         self.masters.len() - 1
     }

@@ -1,6 +1,6 @@
 //! The evidence, arranged: what happened to each task, in the order in which ZooKeeper committed it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{
     log::Log,
@@ -89,7 +89,7 @@ pub struct Task {
     pub changes: Vec<Committed<Change>>,
     /// Its handlers' lines.
     pub runs: Vec<Run>,
-    /// In the last tree: the submission and the status that it has there.
+    /// In the last tree: the submissions that were not removed, the latest last, and the status that counts for that one.
     pub kept: Vec<Submission>,
     pub kept_status: Option<Status>,
 }
@@ -180,6 +180,8 @@ impl Case {
                             let task = self.tasks.entry(assignment.task.clone()).or_default();
                             task.changes.push(Committed { zxid, at, what: Change::Assigned(assignment) });
                         }
+                        // What it comes to is in the last tree.
+                        Fact::Removed(_) => {}
                         Fact::Unreadable(problem) => self.unreadable.push(format!("zxid {zxid:#x}: {problem}")),
                     }
                 }
@@ -194,21 +196,42 @@ impl Case {
         }
     }
 
+    /// A packed node stays as it was written while anything of it counts, so what does not has to be told apart.
     fn read_tree(&mut self) {
-        for node in &self.evidence.tree().nodes {
-            for fact in tree::facts(&node.path, &node.data.0) {
-                match fact {
-                    Fact::Submitted(what) => self.tasks.entry(what.task.clone()).or_default().kept.push(what),
-                    Fact::Status(status) => {
-                        let kept = &mut self.tasks.entry(status.task.clone()).or_default().kept_status;
-                        if kept.as_ref().is_none_or(|kept| kept.revision < status.revision) {
-                            *kept = Some(status);
-                        }
+        let nodes = self.evidence.tree().nodes.iter();
+        let facts: Vec<_> = nodes
+            .flat_map(|node| tree::facts(&node.path, &node.data.0).into_iter().map(move |fact| (node, fact)))
+            .collect();
+        let removed: HashSet<_> = facts
+            .iter()
+            .filter_map(|(_, fact)| match fact {
+                Fact::Removed(removal) => Some((removal.from.clone(), removal.task.clone())),
+                _ => None,
+            })
+            .collect();
+        for (node, fact) in facts {
+            match fact {
+                Fact::Submitted(what) => {
+                    let name = node.path.rsplit('/').next().unwrap_or_default();
+                    if !removed.contains(&(name.to_owned(), what.task.clone())) {
+                        self.tasks.entry(what.task.clone()).or_default().kept.push(what);
                     }
-                    Fact::Assigned(_) => {}
-                    Fact::Unreadable(problem) => self.unreadable.push(format!("at the end: {problem}")),
                 }
+                Fact::Status(status) => {
+                    let kept = &mut self.tasks.entry(status.task.clone()).or_default().kept_status;
+                    if kept.as_ref().is_none_or(|kept| kept.revision < status.revision) {
+                        *kept = Some(status);
+                    }
+                }
+                Fact::Assigned(_) | Fact::Removed(_) => {}
+                Fact::Unreadable(problem) => self.unreadable.push(format!("at the end: {problem}")),
             }
+        }
+        for task in self.tasks.values_mut() {
+            task.kept.sort_by_key(|kept| kept.revision);
+            // One that is not later is of an earlier life of the id.
+            let life = task.kept.last().map(|kept| kept.revision);
+            task.kept_status.take_if(|status| life.is_none_or(|life| status.revision <= life));
         }
     }
 

@@ -16,7 +16,7 @@ pub fn acknowledged_is_kept(case: &Case) -> Finding {
         for (operation, _) in task.acknowledged() {
             let Call::Submit { spec, .. } = &operation.call else { continue };
             finding.looked_at += 1;
-            match task.kept.first() {
+            match task.kept.last() {
                 None => finding.violated(format!("{id} is lost"), vec![operation.to_string()]),
                 Some(kept) if kept.spec != *spec => {
                     let (sent, kept) = (format!("sent: {spec:?}"), format!("kept: {:?}", kept.spec));

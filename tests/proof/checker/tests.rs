@@ -4,5 +4,6 @@
 mod doctored;
 mod histories;
 mod logs;
+mod packed;
 mod real;
 mod story;

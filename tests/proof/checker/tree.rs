@@ -4,7 +4,7 @@
 //! A node may speak of many tasks: readers get facts, never nodes.
 
 use herdsman::wire::proto::{
-    internal::v1::{AssignmentEntry, AssignmentPack, AssignmentRecord, StatusPack, StatusRecord, TaskPack, TaskRecord},
+    internal::v1::{AssignmentPack, AssignmentRecord, StatusPack, StatusRecord, TaskPack, TaskRecord},
     v1::TaskState,
 };
 use prost::Message;
@@ -20,6 +20,10 @@ const ASSIGN: &str = "/assign";
 const ASSIGNMENTS: &str = "/assign/";
 const WORKERS: &str = "/workers/";
 const MASTER: &str = "/master";
+/// What the name of a node of several records begins with; that of a task cannot.
+const PACK: char = '@';
+/// What the name of such a node ends with if the records are statuses.
+const STATUSES: &str = "-status";
 
 /// One thing that a node says of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +31,7 @@ pub enum Fact {
     Submitted(Submission),
     Status(Status),
     Assigned(Assignment),
+    Removed(Removal),
     /// The record cannot be read, and why.
     Unreadable(String),
 }
@@ -61,75 +66,83 @@ pub struct Assignment {
     pub fence: u64,
 }
 
+/// A task is gone from a node that others still need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    pub task: String,
+    /// The node's name.
+    pub from: String,
+}
+
 /// Failures that are the loss of a worker: the attempt may not have begun.
 pub const LOSSES: [&str; 2] = ["FAILURE_REASON_WORKER_LOST", "FAILURE_REASON_POISONED"];
 
-/// What a node says when it is written.
+/// What a node says when it is written: of a packed one, each of its entries, whether or not it still counts.
 pub fn facts(path: &str, data: &[u8]) -> Vec<Fact> {
     let names: Vec<_> = path.trim_start_matches('/').split('/').collect();
     let read = match names.as_slice() {
-        ["tasks", _, name] if is_pack(name) && name.ends_with(STATUS) => statuses(data),
-        ["tasks", _, name] if is_pack(name) => submissions(data),
-        ["assign", worker, name] if is_pack(name) => assignments(worker, data),
-        ["tasks", _, id] => submission(id, data).map(Fact::Submitted).map(alone),
-        ["tasks", _, id, "status"] => status(id, data).map(Fact::Status).map(alone),
-        ["assign", worker, id] => assignment(worker, id, data).map(Fact::Assigned).map(alone),
+        ["tasks", _, name] if name.starts_with(PACK) => match name.strip_suffix(STATUSES) {
+            Some(name) => named(name).and_then(|()| packed_statuses(data)),
+            None => named(name).and_then(|()| packed_tasks(data)),
+        },
+        ["assign", worker, name] if name.starts_with(PACK) => {
+            named(name).and_then(|()| packed_assignments(worker, data))
+        }
+        ["tasks", _, id] => decode(data).and_then(|record| Ok(vec![Fact::Submitted(submission(id, &record)?)])),
+        ["tasks", _, id, "status"] => decode(data).map(|record| vec![Fact::Status(status(id, &record))]),
+        ["assign", worker, id] => {
+            decode(data).and_then(|record| Ok(vec![Fact::Assigned(assignment(worker, id, &record)?)]))
+        }
         _ => return Vec::new(),
     };
     read.unwrap_or_else(|error| vec![Fact::Unreadable(format!("{path}: {error}"))])
 }
 
-/// A node that speaks of the tasks of one commit: its name is outside the grammar of ids.
-fn is_pack(name: &str) -> bool {
-    name.starts_with('@')
+fn decode<R: Message + Default>(data: &[u8]) -> Result<R, String> {
+    R::decode(data).map_err(|error| error.to_string())
 }
 
-/// The end of the name of a node that says what became of tasks.
-const STATUS: &str = "-status";
-
-fn alone(fact: Fact) -> Vec<Fact> {
-    vec![fact]
+/// Whether the name is that of a packed node: a term and a number.
+fn named(name: &str) -> Result<(), String> {
+    let numbers = name.strip_prefix(PACK).and_then(|rest| rest.split_once('-'));
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    let is_name = numbers.is_some_and(|(term, number)| is_number(term) && is_number(number));
+    if is_name { Ok(()) } else { Err("it has no name of a packed node".into()) }
 }
 
-fn submissions(data: &[u8]) -> Result<Vec<Fact>, String> {
-    let pack = TaskPack::decode(data).map_err(|error| error.to_string())?;
-    pack.tasks.iter().map(|record| submitted(record).map(Fact::Submitted)).collect()
+fn packed_tasks(data: &[u8]) -> Result<Vec<Fact>, String> {
+    let pack: TaskPack = decode(data)?;
+    pack.tasks.iter().map(|record| submission(&record.task_id, record).map(Fact::Submitted)).collect()
 }
 
-/// Without the entries that say that a task was removed: the run keeps all.
-fn statuses(data: &[u8]) -> Result<Vec<Fact>, String> {
-    let pack = StatusPack::decode(data).map_err(|error| error.to_string())?;
-    let told = pack.entries.iter().filter_map(|entry| Some((entry, entry.status.as_ref()?)));
-    Ok(told.map(|(entry, record)| Fact::Status(ended(&entry.task_id, record))).collect())
+fn packed_statuses(data: &[u8]) -> Result<Vec<Fact>, String> {
+    let pack: StatusPack = decode(data)?;
+    let entries = pack.entries.into_iter().map(|entry| match entry.status {
+        Some(record) => Ok(Fact::Status(status(&entry.task_id, &record))),
+        None if entry.removed_from.is_empty() => Err(format!("it says nothing of {:?}", entry.task_id)),
+        None => Ok(Fact::Removed(Removal { task: entry.task_id, from: entry.removed_from })),
+    });
+    entries.collect()
 }
 
-fn assignments(worker: &str, data: &[u8]) -> Result<Vec<Fact>, String> {
-    let pack = AssignmentPack::decode(data).map_err(|error| error.to_string())?;
-    let read = |entry: &AssignmentEntry| {
-        let record = entry.assignment.as_ref().ok_or("it has no assignment")?;
-        assigned(worker, &entry.task_id, record).map(Fact::Assigned)
-    };
-    pack.entries.iter().map(read).collect()
+fn packed_assignments(worker: &str, data: &[u8]) -> Result<Vec<Fact>, String> {
+    let pack: AssignmentPack = decode(data)?;
+    let entries = pack.entries.iter().map(|entry| {
+        let record = entry.assignment.as_ref().ok_or_else(|| format!("it says nothing of {:?}", entry.task_id))?;
+        assignment(worker, &entry.task_id, record).map(Fact::Assigned)
+    });
+    entries.collect()
 }
 
-fn submission(id: &str, data: &[u8]) -> Result<Submission, String> {
-    let record = TaskRecord::decode(data).map_err(|error| error.to_string())?;
+fn submission(id: &str, record: &TaskRecord) -> Result<Submission, String> {
     if record.task_id != id {
         return Err(format!("it speaks of {:?}", record.task_id));
     }
-    submitted(&record)
-}
-
-fn submitted(record: &TaskRecord) -> Result<Submission, String> {
     let spec = record.spec.as_ref().ok_or("it has no spec")?;
-    Ok(Submission { task: record.task_id.clone(), spec: spec.into(), revision: record.revision })
+    Ok(Submission { task: id.into(), spec: spec.into(), revision: record.revision })
 }
 
-fn status(id: &str, data: &[u8]) -> Result<Status, String> {
-    StatusRecord::decode(data).map(|record| ended(id, &record)).map_err(|error| error.to_string())
-}
-
-fn ended(id: &str, record: &StatusRecord) -> Status {
+fn status(id: &str, record: &StatusRecord) -> Status {
     Status {
         task: id.into(),
         state: TaskState::try_from(record.state).map_or(State::Other, State::from),
@@ -142,12 +155,7 @@ fn ended(id: &str, record: &StatusRecord) -> Status {
     }
 }
 
-fn assignment(worker: &str, id: &str, data: &[u8]) -> Result<Assignment, String> {
-    let record = AssignmentRecord::decode(data).map_err(|error| error.to_string())?;
-    assigned(worker, id, &record)
-}
-
-fn assigned(worker: &str, id: &str, record: &AssignmentRecord) -> Result<Assignment, String> {
+fn assignment(worker: &str, id: &str, record: &AssignmentRecord) -> Result<Assignment, String> {
     let incarnation = uuid::Uuid::from_slice(&record.incarnation).map_err(|error| error.to_string())?;
     Ok(Assignment {
         task: id.into(),
@@ -194,40 +202,4 @@ fn is_bucket(name: &str) -> bool {
 /// A node of assignments.
 pub fn holds_assignments(path: &str) -> bool {
     path.strip_prefix(ASSIGNMENTS).is_some_and(|rest| rest.contains('/'))
-}
-
-mod tests {
-    use herdsman::wire::proto::internal::v1::StatusEntry;
-
-    use super::*;
-
-    fn names(facts: &[Fact]) -> Vec<String> {
-        let name = |fact: &Fact| match fact {
-            Fact::Submitted(submission) => format!("{} submitted", submission.task),
-            Fact::Status(status) => format!("{} {:?}", status.task, status.state),
-            Fact::Assigned(assignment) => format!("{} to {}", assignment.task, assignment.worker),
-            Fact::Unreadable(problem) => problem.clone(),
-        };
-        facts.iter().map(name).collect()
-    }
-
-    #[test]
-    fn a_shared_node_speaks_of_every_task_in_it() {
-        let task = |id: &str| TaskRecord { task_id: id.into(), spec: Some(<_>::default()), ..<_>::default() };
-        let tasks = TaskPack { tasks: vec![task("a"), task("b")] }.encode_to_vec();
-        assert_eq!(names(&facts("/tasks/0f/@12-271", &tasks)), ["a submitted", "b submitted"]);
-
-        let ended = StatusRecord { state: TaskState::Failed.into(), ..<_>::default() };
-        let entry = |id: &str, status| StatusEntry { task_id: id.into(), status, removed_from: String::new() };
-        let entries = vec![entry("a", Some(ended)), entry("b", None)];
-        let statuses = StatusPack { entries }.encode_to_vec();
-        assert_eq!(names(&facts("/tasks/0f/@12-272-status", &statuses)), ["a Failed"], "the other was removed");
-
-        let assignment = AssignmentRecord { incarnation: vec![7; 16].into(), ..<_>::default() };
-        let entry = |id: &str, assignment| AssignmentEntry { task_id: id.into(), assignment };
-        let whole = AssignmentPack { entries: vec![entry("a", Some(assignment))] }.encode_to_vec();
-        assert_eq!(names(&facts("/assign/w/@12-273", &whole)), ["a to w"]);
-        let empty = AssignmentPack { entries: vec![entry("a", None)] }.encode_to_vec();
-        assert!(matches!(facts("/assign/w/@12-273", &empty)[..], [Fact::Unreadable(_)]));
-    }
 }

@@ -3,7 +3,10 @@
 use std::{path::Path, process::Command, sync::Arc, time::Duration};
 
 use herdsman::wire::proto::v1::task_service_client::TaskServiceClient;
-use herdsman::wire::proto::v1::{self, CancelTaskRequest, GetTaskRequest, WatchTaskRequest};
+use herdsman::wire::proto::v1::{
+    self, CancelTaskRequest, GetTaskRequest, SubmitTaskRequest, SubmitTasksRequest, WatchTaskRequest,
+    submit_task_outcome,
+};
 use tempfile::TempDir;
 use tonic::{Status, transport::Channel};
 use zookeeper_client::{Acls, Client, CreateMode};
@@ -12,7 +15,7 @@ use crate::{
     proof::{
         checker::{
             Report, check,
-            txnlog::{Body, Txn, read},
+            txnlog::{Body, Op, Txn, read},
         },
         evidence::{
             Call, Clock, Closing, Directory, Fault, Lines, Moment, Outcome, Plan, Process, ProcessEvent, Role, Round,
@@ -32,6 +35,10 @@ const TASKS: u64 = 40;
 const CANCELLED: u64 = 7;
 const WATCHED: u64 = 5;
 const SENT_AGAIN: u64 = 4;
+/// So many more are submitted in one call: only what comes together can share nodes.
+const TOGETHER: u64 = 20;
+/// So that a worker is given several of them at a time.
+const SLOTS: &str = "8";
 /// As the cluster of the tests has it.
 const SESSION_TIMEOUT_MS: u64 = 2_000;
 /// For the plan's end; nothing that happens here waits for it.
@@ -85,9 +92,8 @@ impl Run {
 
     /// Submits a task, and does with it what its number says.
     async fn task(&self, tasks: TaskServiceClient<Channel>, number: u64) {
-        let id = format!("task-{number}");
-        let submit = request(&id, "work", &format!("payload {number}"));
-        let spec = Spec::from(submit.spec.as_ref().unwrap());
+        let submit = submission(number);
+        let (id, spec) = (submit.task_id.clone(), Spec::from(submit.spec.as_ref().unwrap()));
         let sent = async |op: u64| {
             let (mut tasks, submit) = (tasks.clone(), submit.clone());
             let ask = async move { Ok(tasks.submit_task(submit).await?.into_inner().task.unwrap()) };
@@ -109,6 +115,21 @@ impl Run {
         let (mut tasks, task_id) = (tasks.clone(), id.clone());
         let ask = async move { Ok(tasks.get_task(GetTaskRequest { task_id }).await?.into_inner().task.unwrap()) };
         self.asks(10 * number + 3, Call::Get { task: id.clone() }, ask).await;
+    }
+
+    /// Submits all in one call, of a cluster that is whole.
+    async fn together(&self, mut tasks: TaskServiceClient<Channel>, numbers: std::ops::Range<u64>) {
+        let requests: Vec<_> = numbers.clone().map(submission).collect();
+        for (number, request) in numbers.clone().zip(&requests) {
+            let call = Call::Submit { task: request.task_id.clone(), spec: request.spec.as_ref().unwrap().into() };
+            self.history.write(&Said::Asked { op: 10 * number, client: "client".into(), at: self.clock.now(), call });
+        }
+        let outcomes = tasks.submit_tasks(SubmitTasksRequest { requests }).await.unwrap().into_inner().outcomes;
+        for (number, outcome) in numbers.zip(outcomes) {
+            let Some(submit_task_outcome::Outcome::Task(task)) = outcome.outcome else { panic!("{outcome:?}") };
+            let outcome = Outcome::Ok { told: Box::new(Told::from(&task)) };
+            self.history.write(&Said::Answered { op: 10 * number, at: self.clock.now(), outcome });
+        }
     }
 
     /// Follows it to its end, through one stream after the other.
@@ -159,12 +180,28 @@ impl Run {
         check(&self.directory).unwrap()
     }
 
+    /// Whether tasks, statuses and assignments shared nodes.
+    fn packed(&self) -> [bool; 3] {
+        let log = self.log();
+        let ops = log.iter().flat_map(|(_, txns)| txns).flat_map(Txn::ops);
+        let paths: Vec<_> = ops.map(Op::path).filter(|path| path.contains("/@")).collect();
+        [
+            paths.iter().any(|path| path.contains("/tasks/") && !path.ends_with("-status")),
+            paths.iter().any(|path| path.ends_with("-status")),
+            paths.iter().any(|path| path.contains("/assign/")),
+        ]
+    }
+
     /// The servers' log, as it is read here.
     fn log(&self) -> Vec<(std::path::PathBuf, Vec<Txn>)> {
         let files = std::fs::read_dir(self.server.data().join("version-2")).unwrap().map(|entry| entry.unwrap().path());
         let logs = files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("log."));
         logs.map(|path| (path.clone(), read(&std::fs::read(path).unwrap()).unwrap())).collect()
     }
+}
+
+fn submission(number: u64) -> SubmitTaskRequest {
+    request(&format!("task-{number}"), "work", &format!("payload {number}"))
 }
 
 fn no_violations(report: &Report) {
@@ -174,10 +211,20 @@ fn no_violations(report: &Report) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_cluster_keeps_its_promises_and_a_hand_that_writes_beside_it_is_seen() {
+    a_real_cluster_is_judged("on").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_cluster_that_gives_each_record_a_node_of_its_own_is_judged_too() {
+    a_real_cluster_is_judged("off").await;
+}
+
+async fn a_real_cluster_is_judged(packing: &str) {
     let run = Arc::new(Run::start());
     let handlers = run.handlers();
-    let options = ["--handlers", handlers.as_str()];
-    let mut cluster = Cluster::start(format!("{}{CHROOT}", run.server.address()), 2, 2, &options).await;
+    let options = ["--handlers", handlers.as_str(), "--slots", SLOTS];
+    let tree = format!("{}{CHROOT}", run.server.address());
+    let mut cluster = Cluster::start_with(&["--packing", packing], tree, 2, 2, &options).await;
     let process = |event| {
         let (name, life) = ("worker-0".to_owned(), "worker-0.1".to_owned());
         Process { role: Role::Worker, name, life, pid: 1, at: run.clock.now(), event }
@@ -193,7 +240,7 @@ async fn a_real_cluster_keeps_its_promises_and_a_hand_that_writes_beside_it_is_s
         });
         futures::future::join_all(all)
     };
-    work(0..TASKS / 2).await;
+    tokio::join!(work(0..TASKS / 2), run.together(tasks.clone(), TASKS..TASKS + TOGETHER));
     let from = run.clock.now();
     let (leader, rest) = (cluster.leader().await, work(TASKS / 2..TASKS));
     let killed = async { cluster.masters[leader].kill() };
@@ -201,8 +248,8 @@ async fn a_real_cluster_keeps_its_promises_and_a_hand_that_writes_beside_it_is_s
     let fault = Fault { kind: "kill".into(), target: "the leader".into(), from, until: run.clock.now() };
     // What its client was not told of may be in; the others are waited for.
     let mut client = tasks.clone();
-    for number in 0..TASKS {
-        submit(&mut client, request(&format!("task-{number}"), "work", &format!("payload {number}"))).await;
+    for number in 0..TASKS + TOGETHER {
+        submit(&mut client, submission(number)).await;
         ended(&mut client, &format!("task-{number}")).await;
     }
     Lines::append(&run.directory.children()).unwrap().write(&Scan { at: run.clock.now(), children: vec![] });
@@ -212,8 +259,9 @@ async fn a_real_cluster_keeps_its_promises_and_a_hand_that_writes_beside_it_is_s
         Round { name: "a leader is killed".into(), from: Moment(0), until, faults: vec![fault], outages: vec![] };
     let report = run.judged(vec![round.clone()]).await;
     no_violations(&report);
+    assert_eq!(run.packed(), [packing == "on"; 3], "{report}");
     for (name, least) in [("I1", TASKS / 2), ("I2", TASKS), ("I3", TASKS), ("I4", TASKS / 2), ("I6", TASKS / 2)] {
-        assert!(report.of(name).looked_at as u64 >= least, "{name}\n{report}");
+        assert!(report.of(name).looked_at as u64 >= TOGETHER + least, "{name}\n{report}");
     }
     assert!(report.of("I8").looked_at as u64 >= 2 * TASKS / WATCHED, "{report}");
     // Every write of a leader's moves this version by one: an account that owes nothing to the log.

@@ -32,6 +32,7 @@ pub const OUTSIDER: i64 = 0x33;
 const MEMBER: i64 = 0x44;
 const INCARNATION: [u8; 16] = [7; 16];
 
+#[derive(Clone)]
 pub struct Story {
     pub evidence: Evidence,
     pub txns: Vec<Txn>,
