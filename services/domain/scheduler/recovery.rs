@@ -19,6 +19,7 @@ impl Scheduler {
         let mut scheduler = Self::new(limits, term);
         let mut effects = Vec::new();
         scheduler.table.set_corrupt(loaded.corrupt);
+        scheduler.retention.begin(now.monotonic);
         for task in loaded.tasks {
             scheduler.restore(now, task);
         }

@@ -15,6 +15,8 @@ const MAX_REMOVALS: usize = 250;
 pub(super) struct Retention {
     finished: Shelf,
     failed: Shelf,
+    /// Before it nothing goes.
+    earliest: Monotonic,
 }
 
 impl Retention {
@@ -24,8 +26,17 @@ impl Retention {
         kept.ended.insert((end, task_id));
     }
 
+    /// A new leader knows by wall clocks alone when the tasks that it finds have ended, and those may be wrong: for as
+    /// long as nothing may go after its end, nothing goes.
+    pub fn begin(&mut self, now: Monotonic) {
+        self.earliest = now.after(MIN_RETENTION);
+    }
+
     /// Takes the tasks whose time is over; some of them, if they are many.
     pub fn due(&mut self, now: Monotonic, limits: &Limits) -> Vec<TaskId> {
+        if now < self.earliest {
+            return Vec::new();
+        }
         let mut due = self.finished.due(now, limits.retain_finished, limits.retain_finished_count);
         due.extend(self.failed.due(now, limits.retain_failed, limits.retain_failed_count));
         due
@@ -34,7 +45,8 @@ impl Retention {
     pub fn next_expiry(&self, limits: &Limits) -> Option<Monotonic> {
         let finished = self.finished.next(limits.retain_finished, limits.retain_finished_count);
         let failed = self.failed.next(limits.retain_failed, limits.retain_failed_count);
-        [finished, failed].into_iter().flatten().min()
+        let next = [finished, failed].into_iter().flatten().min();
+        next.map(|next| next.max(self.earliest))
     }
 }
 
@@ -65,5 +77,23 @@ impl Shelf {
             due.extend(self.ended.pop_first().map(|(_, task_id)| task_id));
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_leader_whose_clock_is_ahead_removes_nothing_within_a_minute() {
+        let (mut retention, limits) = (Retention::default(), Limits::default());
+        let now = Monotonic(1 << 42);
+        retention.begin(now);
+        let an_hour_ago = end_on_clock(Wall(0), Wall(3_600_000), now, limits.retain_finished);
+        retention.keep("a".parse().unwrap(), TaskState::Succeeded, an_hour_ago);
+        let minute = now.after(MIN_RETENTION);
+        assert_eq!(retention.next_expiry(&limits), Some(minute));
+        assert!(retention.due(Monotonic(minute.0 - 1), &limits).is_empty());
+        assert_eq!(retention.due(minute, &limits).len(), 1);
     }
 }
