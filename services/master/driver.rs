@@ -1,10 +1,7 @@
 //! The one loop that owns a leader's state: it takes inputs in turn, steps the scheduler, commits, and lets out what the
 //! commits allow. Any doubt about a commit ends it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -82,7 +79,8 @@ pub(super) struct Driver {
     pub(super) about: About,
     pub(super) metrics: Metrics,
     leadership: Box<dyn Leadership>,
-    workers: HashMap<WorkerId, Handle<LeaderToWorker>>,
+    /// In an order that does not change from one run to the next: a leadership that ends tells them in it.
+    workers: BTreeMap<WorkerId, Handle<LeaderToWorker>>,
     inputs: mpsc::Receiver<Input>,
     effects: Vec<Effect>,
     /// When the gauges were last set.
@@ -112,7 +110,7 @@ impl Driver {
             about,
             metrics,
             leadership,
-            workers: HashMap::new(),
+            workers: BTreeMap::new(),
             inputs,
             effects,
             observed: Instant::now(),
@@ -174,8 +172,7 @@ impl Driver {
         }
         resign(self.leadership).await;
         self.about.resigned.cancel();
-        // In an order that does not change from one run to the next.
-        for link in self.workers.iter().collect::<BTreeMap<_, _>>().into_values() {
+        for link in self.workers.values() {
             link.send(LeaderToWorker::Goodbye);
         }
         self.clients.send_all(&LeaderToClient::Goodbye);

@@ -5,4 +5,5 @@
 //! Only in tests. It stands above the services, and nothing stands above it.
 
 mod model;
+mod simulator;
 mod tree;

@@ -94,6 +94,11 @@ impl Tree {
         self.nodes.get(path)
     }
 
+    /// Every node, by path, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
     /// The names of the children and what they are, in order.
     pub fn children<'a>(&'a self, path: &str) -> impl Iterator<Item = (&'a str, &'a Node)> {
         let below = if path == paths::ROOT { path.to_owned() } else { format!("{path}/") };
