@@ -196,6 +196,8 @@ impl Ensemble {
                 _ = breaks.changed() => break,
                 _ = pings.tick() => {}
             }
+            // It may have led on for so long when it learns that its session is over.
+            sleep(latency(&self.sim) + self.delay(host).min(READ_TIMEOUT)).await;
             let there = !self.network.is_held(host, ENSEMBLE);
             let mut state = self.lock();
             let up = state.up;

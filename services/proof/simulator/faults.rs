@@ -19,6 +19,7 @@ enum Fault {
     MasterLosesStore,
     MasterIsCutOff,
     SlowWrites,
+    LeadsOn,
     StoreDown,
     SessionExpires,
     MastersApart,
@@ -33,13 +34,14 @@ enum Fault {
     ClockJumps,
 }
 
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 19] = [
     Fault::MasterStandsStill,
     Fault::MasterDies,
     Fault::MasterStops,
     Fault::MasterLosesStore,
     Fault::MasterIsCutOff,
     Fault::SlowWrites,
+    Fault::LeadsOn,
     Fault::StoreDown,
     Fault::SessionExpires,
     Fault::MastersApart,
@@ -103,6 +105,16 @@ async fn happen(cluster: &Arc<Cluster>, fault: Fault) {
             let (client, master) = (pick(&cluster.sim, &CLIENTS), a_master(cluster));
             let how = how_to_break(&cluster.sim, client, master);
             cluster.network.cut(client, master, how);
+        }
+        Fault::LeadsOn => {
+            // A leader whose session is over knows it late, and a client service does not know its successor.
+            let (client, master) = (pick(&cluster.sim, &CLIENTS), a_master(cluster));
+            let time = cluster.sim.millis(1_000..4_000);
+            cluster.ensemble.slow_down(master, time, time);
+            cluster.network.hold(ENSEMBLE, client);
+            cluster.ensemble.expire_leader();
+            sleep(time).await;
+            cluster.network.release(ENSEMBLE, client);
         }
         Fault::ClientLinkFallsSilent => {
             let (client, master) = (pick(&cluster.sim, &CLIENTS), a_master(cluster));

@@ -69,7 +69,7 @@ impl Session {
     pub async fn read<T>(&self, look: impl FnOnce(&Tree) -> T) -> Option<T> {
         let host = self.host;
         let reading = async {
-            sleep(latency(&self.ensemble.sim)).await;
+            sleep(latency(&self.ensemble.sim) + self.ensemble.delay(host)).await;
             self.ensemble.network.passes(host, ENSEMBLE).await;
             let seen = self.ensemble.with_tree(look);
             self.ensemble.network.passes(ENSEMBLE, host).await;
