@@ -12,6 +12,8 @@ const STATES: usize = 1_000_000;
 /// Steps that are tried in the scenes that are not gone through wholly: enough states, in a minute or two on two cores.
 const COLD: usize = 2_000_000;
 const WIDE: usize = 2_200_000;
+/// Enough to be ten steps deep everywhere: a deposition, a takeover, a call of each leader.
+const TOLD: usize = 400_000;
 
 /// What is asked in the scene with everything in it: two tasks, one of them twice and once as another one, a cancel, a
 /// question.
@@ -71,5 +73,17 @@ fn the_rules_hold_in_a_million_states_and_everything_of_interest_is_among_them()
     for property in everything {
         let is_seen = property.expectation != Expectation::Sometimes || seen.contains(property.name);
         assert!(is_seen, "never: {}", property.name);
+    }
+}
+
+/// A small scene for what readers and cancels are told, which the others come to late.
+#[test]
+fn what_a_client_is_told_is_true_while_leaders_change() {
+    let calls =
+        vec![(Call::Submit { task: 0, payload: 1 }, 1), (Call::Cancel { task: 0 }, 1), (Call::Get { task: 0 }, 1)];
+    let mut seen = BTreeSet::new();
+    check(Cluster { calls, faults: 1, led: true, stray: false }, Some(TOLD), &mut seen);
+    for sight in ["a question is answered", "two masters hold themselves for the leader"] {
+        assert!(seen.contains(sight), "never: {sight}");
     }
 }
