@@ -8,13 +8,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    executor::{Assignment, Executor},
+    executor::{Assignment, Ended, Executor},
     handler::Handlers,
     metrics::Metrics,
     slots::{Admission, Slots},
 };
 use crate::{
-    domain::{Order, Report, Term, WorkerHello, WorkerOffer},
+    domain::{AttemptId, Order, Report, Term, WorkerHello, WorkerOffer},
     runtime::wall_clock::WallClock,
     wire::WorkerToLeader,
 };
@@ -187,17 +187,26 @@ impl Crew {
         }
         let deadline = self.deadline();
         tokio::select! {
-            (attempt, ended) = self.executor.next_ended() => {
-                if let Some(report) = self.slots.ended(&attempt, ended) {
-                    self.metrics.ended(report, self.clock.read());
-                }
-                self.count();
-            }
+            (attempt, ended) = self.executor.next_ended() => self.ended(&attempt, ended),
             () = self.shutdown.cancelled(), if self.stopping.is_none() => self.begin_stop(),
             () = at(deadline) => self.pass_deadline(),
         }
         self.advance_stop();
         if matches!(self.stopping, Some(Stopping::Over)) { Step::Leave } else { Step::Went }
+    }
+
+    /// Takes note of the attempts that have ended, without waiting for any.
+    pub fn gather(&mut self) {
+        while let Some((attempt, ended)) = self.executor.try_next_ended() {
+            self.ended(&attempt, ended);
+        }
+    }
+
+    fn ended(&mut self, attempt: &AttemptId, ended: Ended) {
+        if let Some(report) = self.slots.ended(attempt, ended) {
+            self.metrics.ended(report, self.clock.read());
+        }
+        self.count();
     }
 
     fn begin_stop(&mut self) {

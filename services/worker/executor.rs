@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
@@ -84,14 +84,26 @@ impl Executor {
     pub async fn next_ended(&mut self) -> (AttemptId, Ended) {
         loop {
             let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
-            let (id, ended) = match joined {
-                Ok(joined) => joined,
-                Err(error) => (error.id(), torn_down(error)),
-            };
-            if let Some(attempt) = self.attempts.remove(&id) {
-                return (attempt, ended);
+            if let Some(ended) = self.settle(joined) {
+                return ended;
             }
         }
+    }
+
+    /// As [`Executor::next_ended`], but None if none has.
+    pub fn try_next_ended(&mut self) -> Option<(AttemptId, Ended)> {
+        while let Some(joined) = self.tasks.try_join_next_with_id() {
+            let ended = self.settle(joined);
+            if ended.is_some() {
+                return ended;
+            }
+        }
+        None
+    }
+
+    fn settle(&mut self, joined: Result<(Id, Ended), JoinError>) -> Option<(AttemptId, Ended)> {
+        let (id, ended) = joined.unwrap_or_else(|error| (error.id(), torn_down(error)));
+        self.attempts.remove(&id).map(|attempt| (attempt, ended))
     }
 
     /// Tears every attempt down at its next await.
@@ -112,7 +124,7 @@ fn ended(result: Result<Bytes, HandlerError>) -> Ended {
     }
 }
 
-fn torn_down(error: tokio::task::JoinError) -> Ended {
+fn torn_down(error: JoinError) -> Ended {
     let Ok(panic) = error.try_into_panic() else { return Ended::Aborted };
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("without a message");

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use herdsman::wire::proto::v1::{
-    CancelTaskRequest, SubmitTasksRequest, TaskFilter, TaskIds, TaskState, WatchTaskRequest, WatchTasksRequest,
-    WatchTasksResponse, watch_tasks_request::Target,
+    CancelTaskRequest, SubmitTasksRequest, Task, TaskFilter, TaskIds, TaskState, WatchTaskRequest, WatchTaskResponse,
+    WatchTasksRequest, WatchTasksResponse, watch_tasks_request::Target,
 };
 use tokio::time::timeout;
 use tonic::Streaming;
@@ -32,23 +32,41 @@ async fn a_watch_tells_every_state_and_ends_with_the_result(mut herdsman: Herdsm
         submit(tasks, request(&format!("busy-{at}"), "sleep", "1h")).await;
         reaches(tasks, &format!("busy-{at}"), TaskState::Running).await;
     }
-    submit(tasks, request("one", "echo", "result")).await;
-    let mut events = tasks.watch_task(watch("one", 0)).await.unwrap().into_inner();
-    let first = events.message().await.unwrap().unwrap().task.unwrap();
-    assert_eq!(first.state(), TaskState::Pending);
+    submit(tasks, request("short", "echo", "result")).await;
+    submit(tasks, request("long", "sleep", "1h")).await;
+    let mut short = tasks.watch_task(watch("short", 0)).await.unwrap().into_inner();
+    let mut long = tasks.watch_task(watch("long", 0)).await.unwrap().into_inner();
+    for events in [&mut short, &mut long] {
+        assert_eq!(events.message().await.unwrap().unwrap().task.unwrap().state(), TaskState::Pending);
+    }
     tasks.cancel_task(CancelTaskRequest { task_id: "busy-0".into() }).await.unwrap();
-    let (mut states, mut skipped, mut last) = (vec![first.state()], 0, first);
+    let (changes, last) = told(&mut short, async |_| {}).await;
+    assert_eq!((last.state(), &last.result[..]), (TaskState::Succeeded, &b"result"[..]));
+    // What has ended before its worker says that it runs was never RUNNING.
+    assert!((2..=3).contains(&changes), "{changes}");
+    assert!(last.spec.unwrap().payload.is_empty(), "watches stay small");
+    let cancel = CancelTaskRequest { task_id: "long".into() };
+    let (changes, last) = told(&mut long, async |task| {
+        if task.state() == TaskState::Running {
+            tasks.cancel_task(cancel.clone()).await.unwrap();
+        }
+    })
+    .await;
+    assert_eq!(last.state(), TaskState::Cancelled);
+    assert_eq!(changes, 3, "every change is told or counted");
+}
+
+/// Reads a watch to its end: how many changes it told or counted, and the last one.
+async fn told(events: &mut Streaming<WatchTaskResponse>, mut each: impl AsyncFnMut(&Task)) -> (u32, Task) {
+    let (mut changes, mut last) = (0, Task::default());
     while let Some(event) = timeout(LIMIT, events.message()).await.unwrap().unwrap() {
         let task = event.task.unwrap();
         assert!(task.revision > last.revision);
-        skipped += event.skipped;
-        states.push(task.state());
+        changes += 1 + event.skipped;
+        each(&task).await;
         last = task;
     }
-    assert_eq!(&last.result[..], b"result");
-    assert_eq!(states.len() + skipped as usize, 4, "every change is told or counted: {states:?}");
-    assert_eq!(states.last(), Some(&TaskState::Succeeded));
-    assert!(last.spec.unwrap().payload.is_empty(), "watches stay small");
+    (changes, last)
 }
 
 async fn a_late_watch_is_told_the_end(mut herdsman: Herdsman) {

@@ -19,7 +19,7 @@ use crate::{
 
 /// Messages between the link and HTTP/2's own flow control: enough that the two take turns, and a report stays with the
 /// worker until the leader can be sent it.
-const OUTGOING: usize = 16;
+const OUTGOING: usize = 64;
 
 /// Links by gRPC.
 #[derive(Debug, Clone, Copy, Default)]

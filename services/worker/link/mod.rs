@@ -34,6 +34,8 @@ const MAX_BACKOFF: Duration = Duration::from_millis(500);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// Longest wait for the leader to take note of a goodbye.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(500);
+/// Most messages taken between two looks at what there is to say: what they cost is well below a millisecond.
+const MESSAGES_A_TURN: usize = 128;
 
 /// Opens links.
 pub trait Dial: Send + Sync + 'static {
@@ -203,23 +205,49 @@ impl<D: Dial> Link<D> {
         let term = self.term;
         let mut succeeded = pin!(named(self.leader.clone(), move |leader| leader.term > term));
         loop {
-            if speaker.is_free()
-                && let Some(message) = self.crew.next_message()
-            {
-                speaker.say(message);
-            }
-            tokio::select! {
-                spoken = speaker.pump() => {
-                    if let Err(error) = spoken {
-                        // The leader's own reason, if it gave one, says more than a closed pipe.
-                        return timeout(GOODBYE_LIMIT, self.last_words(listener)).await.unwrap_or(Err(error));
+            self.crew.gather();
+            let mut spoken = self.speak(speaker);
+            if spoken.is_ok() {
+                tokio::select! {
+                    pumped = speaker.pump() => spoken = pumped,
+                    heard = listener.hear() => {
+                        self.take(heard?)?;
+                        self.take_more(listener)?;
+                        // What ends at once needs no word of its start: let it end before anything is said of it.
+                        tokio::task::yield_now().await;
                     }
+                    step = self.crew.step() => if step == Step::Leave { return Ok(()) },
+                    later = &mut succeeded => return Err(LinkError::Succeeded(later.term)),
                 }
-                heard = listener.hear() => self.take(heard?)?,
-                step = self.crew.step() => if step == Step::Leave { return Ok(()) },
-                later = &mut succeeded => return Err(LinkError::Succeeded(later.term)),
+            }
+            if let Err(error) = spoken {
+                // The leader's own reason, if it gave one, says more than a closed pipe.
+                return timeout(GOODBYE_LIMIT, self.last_words(listener)).await.unwrap_or(Err(error));
             }
         }
+    }
+
+    /// Says what there is to say, as far as it can go at once.
+    fn speak(&mut self, speaker: &mut Speaker) -> Result<(), LinkError> {
+        loop {
+            if speaker.is_free() {
+                let Some(message) = self.crew.next_message() else { return Ok(()) };
+                speaker.say(message);
+            }
+            match speaker.pump().now_or_never() {
+                Some(spoken) => spoken?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes what has come along with a message, so that a batch of them is one turn of the loop.
+    fn take_more(&mut self, listener: &mut Listener) -> Result<(), LinkError> {
+        for _ in 1..MESSAGES_A_TURN {
+            let Some(heard) = listener.hear().now_or_never() else { break };
+            self.take(heard?)?;
+        }
+        Ok(())
     }
 
     fn take(&mut self, message: LeaderToWorker) -> Result<(), LinkError> {
