@@ -38,6 +38,8 @@ const REQUESTS: usize = 1_024;
 const MAX_FILTER_STREAMS: usize = 256;
 /// How often streams that went without a word are looked for; most say it when they go.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Most notices taken between two looks at what the streams want: well below a millisecond of work.
+const NOTICES_A_TURN: usize = 128;
 
 #[derive(Debug)]
 enum Request {
@@ -110,19 +112,19 @@ async fn run(link: LeaderLink, mut notices: mpsc::Receiver<Notice>, mut requests
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut next = None;
+    let mut told = Vec::with_capacity(NOTICES_A_TURN);
     loop {
         if next.is_none() {
             next = registry.requests();
         }
         // Notices are taken in whether or not there is room on the way to the link, which itself may wait for us.
         tokio::select! {
-            notice = notices.recv() => match notice {
-                Some(Notice::Up { link }) => registry.up(link),
-                Some(Notice::Down) => registry.down(),
-                Some(Notice::Event(event)) => registry.event(event),
-                Some(Notice::Answer { token, answer }) => registry.answer(token, answer),
-                None => return,
-            },
+            count = notices.recv_many(&mut told, NOTICES_A_TURN) => {
+                if count == 0 {
+                    return;
+                }
+                told.drain(..).for_each(|notice| registry.take(notice));
+            }
             room = link.reserve(), if next.is_some() => {
                 let Some(room) = room else { return };
                 if let Some((number, request)) = next.take() {

@@ -16,7 +16,7 @@ use super::{
     slot::Slot,
 };
 use crate::{
-    client::leader_link::HubRequest,
+    client::leader_link::{HubRequest, Notice},
     domain::{Answer, ListQuery, Page, Refusal, Revision, Task, TaskEvent, TaskFilter, TaskId},
     wire::CallError,
 };
@@ -133,6 +133,16 @@ impl Registry {
             if let Some(after) = slot.upgrade().and_then(|slot| slot.update(Mailbox::catch_up)) {
                 *query = first_page(filter, after);
             }
+        }
+    }
+
+    /// Takes what the link tells.
+    pub(super) fn take(&mut self, notice: Notice) {
+        match notice {
+            Notice::Up { link } => self.up(link),
+            Notice::Down => self.down(),
+            Notice::Event(event) => self.event(event),
+            Notice::Answer { token, answer } => self.answer(token, answer),
         }
     }
 

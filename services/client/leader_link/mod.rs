@@ -87,6 +87,10 @@ enum Request {
     Hub { link: u64, request: HubRequest },
 }
 
+/// A call that has its place in line. Dropping it gives the question up.
+#[derive(Debug)]
+pub struct Asked(oneshot::Receiver<Answer>);
+
 /// A handle to the link; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LeaderLink {
@@ -123,17 +127,30 @@ impl LeaderLink {
     }
 
     /// As [`Self::ask`], but in two steps: when the first one is done, the call has its place in line, so that whoever
-    /// enters a second one then has it asked after this one. The second step is to wait for the answer.
+    /// enters a second one then has it asked after this one. The second step is [`Self::answers`].
     ///
     /// # Errors
     /// See [`AskError`].
-    pub async fn ask_in_line(
-        &self,
-        call: Call,
-        deadline: Instant,
-    ) -> Result<impl Future<Output = Result<Answer, AskError>>, AskError> {
-        let answer = self.in_time(deadline, self.enter(call, deadline)).await?;
-        Ok(self.in_time(deadline, async { answer.await.map_err(|_| AskError::Stopped) }))
+    pub async fn ask_in_line(&self, call: Call, deadline: Instant) -> Result<Asked, AskError> {
+        self.in_time(deadline, self.enter(call, deadline)).await.map(Asked)
+    }
+
+    /// Waits for the answers to many calls, and returns them in the order of the calls. One wait for all of them: they come
+    /// together, and a timer for each would cost more than the calls.
+    pub async fn answers(&self, mut asked: Vec<Asked>, deadline: Instant) -> Vec<Result<Answer, AskError>> {
+        let mut answers = Vec::with_capacity(asked.len());
+        let all = async {
+            for Asked(answer) in &mut asked {
+                answers.push(answer.await.map_err(|_| AskError::Stopped));
+            }
+            Ok(())
+        };
+        if let Err(error) = self.in_time(deadline, all).await {
+            // Behind one that is not answered others may be.
+            let late = asked.iter_mut().skip(answers.len());
+            answers.extend(late.map(|Asked(answer)| answer.try_recv().map_err(|_| error)));
+        }
+        answers
     }
 
     async fn enter(&self, call: Call, deadline: Instant) -> Result<oneshot::Receiver<Answer>, AskError> {

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::future::join_all;
 use tonic::{Request, Response, Status, async_trait};
 use tracing::Span;
 
@@ -13,7 +12,7 @@ use super::{
     watches::{self, Updates},
 };
 use crate::{
-    client::hub::Target,
+    client::{hub::Target, leader_link::AskError},
     domain::{Answer, Call, Refusal, Revision, Task, TaskId},
     runtime::telemetry,
     wire::{
@@ -133,18 +132,19 @@ impl TaskService for Tasks {
 impl Tasks {
     /// Each item has its place in line before the next one is looked at, and only then are the answers waited for.
     async fn submit_items(&self, items: Vec<SubmitTaskRequest>, context: Context) -> Vec<v1::SubmitTaskOutcome> {
-        let mut answers = Vec::with_capacity(items.len());
+        let mut entered = Vec::with_capacity(items.len());
+        let mut asked = Vec::with_capacity(items.len());
         let mut hopeless = None;
         for (at, item) in items.into_iter().enumerate() {
             let within = |error: InvalidField| CallError::Invalid(error.within(&format!("requests[{at}]")));
-            let (id, entered) = match request::new_task_id(&item.task_id) {
+            let (id, call) = match request::new_task_id(&item.task_id) {
                 Ok(id) => {
                     let call = submit(id.clone(), item.spec).map_err(within);
                     (id.to_string(), call)
                 }
                 Err(error) => (item.task_id, Err(within(error))),
             };
-            let entered = match (entered, hopeless) {
+            let place = match (call, hopeless) {
                 // Behind one that waited in vain the others would wait as long for nothing.
                 (Ok(_), Some(error)) => Err(CallError::from(error)),
                 (Ok(call), None) => self.0.link.ask_in_line(call, context.deadline).await.map_err(|error| {
@@ -153,16 +153,17 @@ impl Tasks {
                 }),
                 (Err(error), _) => Err(error),
             };
-            answers.push(async move {
-                let task = match entered {
-                    Ok(answer) => answer.await.map_err(CallError::from).and_then(task_in).map_err(of_submit),
-                    Err(error) => Err(error),
-                };
-                let outcome = task.map_or_else(|error| Outcome::Error(error.item(&id)), |task| accepted(&task));
-                v1::SubmitTaskOutcome { outcome: Some(outcome) }
-            });
+            entered.push((id, place.map(|place| asked.push(place))));
         }
-        join_all(answers).await
+        let mut answers = self.0.link.answers(asked, context.deadline).await.into_iter();
+        let outcome = |(id, entered): (String, Result<(), CallError>)| {
+            // Whoever has entered has an answer.
+            let answer = entered.and_then(|()| Ok(answers.next().unwrap_or(Err(AskError::Stopped))?));
+            let task = answer.and_then(|answer| task_in(answer).map_err(of_submit));
+            let outcome = task.map_or_else(|error| Outcome::Error(error.item(&id)), |task| accepted(&task));
+            v1::SubmitTaskOutcome { outcome: Some(outcome) }
+        };
+        entered.into_iter().map(outcome).collect()
     }
 }
 
