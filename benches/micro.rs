@@ -1,6 +1,6 @@
 //! What the small parts cost, in time: `cargo bench`. For what must not grow, tests/instructions counts instructions.
 
-use std::{collections::HashMap, hint::black_box, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures::{StreamExt, stream::SelectAll};
@@ -92,7 +92,7 @@ impl Cluster {
 
     /// A task that nobody runs: one event.
     async fn submit(&self) -> String {
-        let labels = HashMap::from([("fan".to_owned(), "out".to_owned())]);
+        let labels = BTreeMap::from([("fan".to_owned(), "out".to_owned())]);
         let spec = ProtoSpec { kind: "nobody-serves-this".to_owned(), labels, ..ProtoSpec::default() };
         let request = SubmitTaskRequest { task_id: String::new(), spec: Some(spec) };
         let reply = self.tasks.clone().submit_task(request).await.expect("there is a leader");
@@ -100,7 +100,7 @@ impl Cluster {
     }
 
     async fn watch(&self) -> Streaming<WatchTasksResponse> {
-        let labels = HashMap::from([("fan".to_owned(), "out".to_owned())]);
+        let labels = BTreeMap::from([("fan".to_owned(), "out".to_owned())]);
         let target = Some(Target::Filter(TaskFilter { labels, ..TaskFilter::default() }));
         let request = WatchTasksRequest { target, after_revision: 0 };
         self.tasks.clone().watch_tasks(request).await.expect("there is room").into_inner()

@@ -134,7 +134,7 @@ impl std::fmt::Display for Budget {
 /// A change that watchers can see.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TaskEvent {
-    pub task: Task,
+    pub task: Arc<Task>,
     /// The state before; the same as the task's own for a new task.
     pub previous_state: TaskState,
 }

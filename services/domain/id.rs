@@ -1,6 +1,10 @@
 //! Identifiers, valid by construction.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 /// Longest id or name, in bytes.
 pub const MAX_ID_BYTES: usize = 63;
@@ -87,7 +91,9 @@ name!(
 
 impl Default for QueueName {
     fn default() -> Self {
-        Self("default".into())
+        // Most tasks are in it: one text for all of them.
+        static DEFAULT: LazyLock<QueueName> = LazyLock::new(|| QueueName("default".into()));
+        DEFAULT.clone()
     }
 }
 

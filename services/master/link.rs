@@ -11,6 +11,9 @@ use crate::{
     wire::LinkRefusal,
 };
 
+/// Most orders taken from the queue at once: as many as the connection takes without waiting.
+const ORDERS_A_TURN: usize = 256;
+
 /// What the dialler's message is to the link.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "each is handed on at once, none is kept")]
@@ -101,20 +104,26 @@ async fn send_all<Out>(
     mut orders: mpsc::Receiver<Result<Out, LinkRefusal>>,
     heartbeat: impl Fn() -> Out,
 ) -> End {
+    let mut batch = Vec::with_capacity(ORDERS_A_TURN);
     loop {
-        let (item, last) = match timeout(HEARTBEAT, orders.recv()).await {
-            Err(_) => (Ok(heartbeat()), false),
-            Ok(Some(item)) => {
-                let last = item.is_err();
-                (item, last)
-            }
-            Ok(None) => return End::Closed,
-        };
-        if outgoing.send(item).await.is_err() {
-            return End::Gone;
+        match timeout(HEARTBEAT, orders.recv_many(&mut batch, ORDERS_A_TURN)).await {
+            Err(_) => batch.push(Ok(heartbeat())),
+            Ok(0) => return End::Closed,
+            Ok(_) => {}
         }
-        if last {
-            return End::Closed;
+        for item in batch.drain(..) {
+            let last = item.is_err();
+            if outgoing.feed(item).await.is_err() {
+                return End::Gone;
+            }
+            if last {
+                // If it cannot be told, it will see the end.
+                let _ = outgoing.flush().await;
+                return End::Closed;
+            }
+        }
+        if outgoing.flush().await.is_err() {
+            return End::Gone;
         }
     }
 }

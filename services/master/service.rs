@@ -31,8 +31,9 @@ use crate::{
 /// As reflection and health name it.
 pub(super) const NAME: &str = link_service_server::SERVICE_NAME;
 
-/// Messages between a link and its connection; the link has its own, larger, queue.
-const EDGE_MESSAGES: usize = 64;
+/// Messages between a link and its connection; the link has its own, larger, queue. What a commit lets out comes at once,
+/// and goes in a few turns of the two.
+const EDGE_MESSAGES: usize = 256;
 /// How long a link waits for a leader that is loading: less than the dialler waits for its welcome.
 const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Most links at the same time: some thousand workers and some client services. Each has a connection of its own, of

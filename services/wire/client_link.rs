@@ -145,7 +145,7 @@ impl TryFrom<link::LinkClientResponse> for LeaderToClient {
             Message::Event(event) => {
                 let task = event.task.ok_or_else(|| InvalidField::new("event.task", "must be set"))?;
                 Self::Event(TaskEvent {
-                    task: task_from_proto(task).map_err(|error| error.within("event.task"))?,
+                    task: Arc::new(task_from_proto(task).map_err(|error| error.within("event.task"))?),
                     previous_state: state_from_proto("event.previous_state", event.previous_state)?,
                 })
             }

@@ -78,7 +78,7 @@ pub fn worker_to_proto(view: &WorkerView) -> v1::Worker {
         slot_count: signed(offer.slots),
         kinds: offer.kinds.iter().map(ToString::to_string).collect(),
         queues: offer.queues.iter().map(ToString::to_string).collect(),
-        labels: offer.labels.clone().into_iter().collect(),
+        labels: offer.labels.clone(),
         version: offer.version.clone(),
         ..worker
     }

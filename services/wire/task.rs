@@ -38,17 +38,14 @@ pub fn spec_from_proto(spec: v1::TaskSpec) -> Result<TaskSpec, InvalidField> {
 ///
 /// # Errors
 /// Too many, too long, or a key outside its grammar.
-pub(super) fn labels(
-    field: &str,
-    labels: std::collections::HashMap<String, String>,
-) -> Result<BTreeMap<String, String>, InvalidField> {
+pub(super) fn labels(field: &str, labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, InvalidField> {
     if labels.len() > MAX_LABELS {
         return Err(InvalidField::new(field, format!("must be at most {MAX_LABELS}, are {}", labels.len())));
     }
     for (key, value) in &labels {
         label(key, value).map_err(|problem| InvalidField::new(field, problem))?;
     }
-    Ok(labels.into_iter().collect())
+    Ok(labels)
 }
 
 /// One of them.
@@ -72,7 +69,7 @@ pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
         kind: spec.kind.to_string(),
         queue: spec.queue.as_ref().map(ToString::to_string).unwrap_or_default(),
         payload: if with_payload { bytes::Bytes::copy_from_slice(&spec.payload) } else { bytes::Bytes::new() },
-        labels: spec.labels.clone().into_iter().collect(),
+        labels: spec.labels.clone(),
         priority: spec.priority.map(|priority| i32::from(priority.get())),
         at_most_once: spec.at_most_once,
     }
@@ -239,6 +236,6 @@ pub fn filter_to_proto(filter: &TaskFilter) -> v1::TaskFilter {
         queues: filter.queues.iter().map(ToString::to_string).collect(),
         kinds: filter.kinds.iter().map(ToString::to_string).collect(),
         states: filter.states.iter().map(|&state| state_to_proto(state).into()).collect(),
-        labels: filter.labels.clone().into_iter().collect(),
+        labels: filter.labels.clone(),
     }
 }

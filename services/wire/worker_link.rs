@@ -123,7 +123,7 @@ impl From<LeaderToWorker> for links::LinkWorkerResponse {
                 kind: spec.kind.to_string(),
                 queue: spec.queue().to_string(),
                 payload: Bytes::copy_from_slice(&spec.payload),
-                labels: spec.labels.clone().into_iter().collect(),
+                labels: spec.labels.clone(),
                 traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
             }),
             LeaderToWorker::Order(Order::Cancel { attempt, reason }) => Message::Cancel(links::CancelAttempt {
@@ -196,7 +196,7 @@ fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
         slots: offer.slots,
         kinds: offer.kinds.iter().map(ToString::to_string).collect(),
         queues: offer.queues.iter().map(ToString::to_string).collect(),
-        labels: offer.labels.into_iter().collect(),
+        labels: offer.labels,
         address: offer.address,
         running: running.iter().map(|running| started(&running.attempt, running.start_time)).collect(),
         finished: Vec::new(),

@@ -80,7 +80,7 @@ impl World {
         if state == TaskState::Succeeded {
             task.outcome = Some(Outcome::Succeeded(task.spec.payload.clone()));
         }
-        let event = TaskEvent { task: task.clone(), previous_state };
+        let event = TaskEvent { task: Arc::new(task.clone()), previous_state };
         self.links.retain(|link| link.send(LeaderToClient::Event(event.clone())).is_ok());
     }
 

@@ -1,6 +1,6 @@
 //! The ends of a measurement's tasks, over one stream: by the label that only they have.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream::ReadyChunks};
 use tonic::{Status, Streaming, transport::Channel};
@@ -56,7 +56,7 @@ async fn open(
     let terminal = [TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
     let filter = TaskFilter {
         states: terminal.map(Into::into).to_vec(),
-        labels: HashMap::from([(LABEL.to_owned(), measurement.to_owned())]),
+        labels: BTreeMap::from([(LABEL.to_owned(), measurement.to_owned())]),
         ..TaskFilter::default()
     };
     let request = WatchTasksRequest { target: Some(Target::Filter(filter)), after_revision };

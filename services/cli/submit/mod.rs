@@ -4,7 +4,7 @@ mod progress;
 pub(super) mod send;
 mod source;
 
-use std::{collections::HashMap, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, builder::FalseyValueParser};
 use futures::TryStreamExt;
@@ -143,7 +143,7 @@ impl Submit {
             kind: self.kind.clone(),
             queue: self.queue.clone().unwrap_or_default(),
             payload: bytes::Bytes::new(),
-            labels: self.labels.iter().cloned().collect::<HashMap<_, _>>(),
+            labels: self.labels.iter().cloned().collect(),
             priority: self.priority,
             at_most_once: self.at_most_once,
         }

@@ -148,7 +148,6 @@ impl Registry {
 
     pub(super) fn event(&mut self, event: TaskEvent) {
         let TaskEvent { task, previous_state } = event;
-        let task = Arc::new(task);
         for id in &self.filters {
             if let Some(Watcher { slot, plan: Plan::Filter { filter, .. } }) = self.streams.get(id)
                 && filter.concerns(&task.spec, previous_state, task.state)

@@ -1,7 +1,7 @@
 //! What becomes of an attempt: it starts, it ends, it is given back. A report counts only if it is for the current
 //! attempt of its task, by the incarnation that it was assigned to; it never depends on the term.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{Effect, MAX_WORKER_DEATHS, Note, Scheduler, fleet::Hold};
 use crate::domain::{
@@ -122,7 +122,7 @@ impl Scheduler {
         let finished =
             |task: &Task| Some(Change::Finished { task_id: task_id.clone(), assigned_to, status: status_of(task) });
         if let Some(task) = self.transition(task_id, effects, end, finished) {
-            self.retention.keep(task.id, task.state, now.monotonic);
+            self.retention.keep(task.id.clone(), task.state, now.monotonic);
         }
     }
 
@@ -161,9 +161,9 @@ impl Scheduler {
         effects: &mut Vec<Effect>,
         change: impl FnOnce(&mut Task),
         durable: impl FnOnce(&Task) -> Option<Change>,
-    ) -> Option<Task> {
+    ) -> Option<Arc<Task>> {
         let (entry, previous_state) = self.table.update(task_id, change)?;
-        let task = entry.task.clone();
+        let task = Arc::new(entry.task.clone());
         effects.extend(durable(&task).map(Effect::Change));
         effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state }));
         Some(task)

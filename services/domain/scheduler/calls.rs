@@ -33,7 +33,7 @@ impl Scheduler {
         self.lanes.push(&task, revision);
         self.table.insert(Entry { task: task.clone(), submitted: revision });
         effects.push(Effect::Change(Change::Submitted(submission)));
-        effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state: TaskState::Pending }));
+        effects.push(Effect::Push(TaskEvent { task: Arc::new(task.clone()), previous_state: TaskState::Pending }));
         Answer::Task(task)
     }
 

@@ -81,7 +81,7 @@ impl Leader {
         let previous_state = previous.unwrap_or(next);
         let concerned = |filter: &TaskFilter| filter.concerns(&task.spec, previous_state, next);
         if self.watched.contains(&task.id) || self.filters.values().any(concerned) {
-            self.link.push_back(Message::Event(TaskEvent { task: (*task).clone(), previous_state }));
+            self.link.push_back(Message::Event(TaskEvent { task: task.clone(), previous_state }));
         }
         self.tasks.insert(task.id.clone(), task);
     }

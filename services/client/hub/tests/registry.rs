@@ -59,7 +59,7 @@ fn page(tasks: &[&Arc<Task>]) -> Answer {
 }
 
 fn event(task: &Arc<Task>, previous_state: TaskState) -> TaskEvent {
-    TaskEvent { task: (**task).clone(), previous_state }
+    TaskEvent { task: task.clone(), previous_state }
 }
 
 #[test]

@@ -275,7 +275,7 @@ impl World {
     }
 
     fn push(&mut self, event: &TaskEvent) {
-        let before = self.seen.insert(event.task.id.clone(), event.task.clone());
+        let before = self.seen.insert(event.task.id.clone(), (*event.task).clone());
         if let Some(before) = before {
             assert!(before.revision < event.task.revision, "revisions grow: {before:?} {event:?}");
             assert!(!before.state.is_terminal(), "terminal is final: {before:?} {event:?}");
