@@ -232,12 +232,14 @@ impl State {
     fn ended(&mut self, number: usize, task: &Task, now: Instant) {
         // A watch that goes on may repeat itself.
         let Some(known) = self.tasks.get_mut(number).filter(|known| !known.ended) else { return };
-        known.ended = true;
         match task.state() {
             TaskState::Succeeded => self.totals.succeeded += 1,
             TaskState::Cancelled => self.totals.cancelled += 1,
-            _ => self.totals.failed += 1,
+            TaskState::Failed => self.totals.failed += 1,
+            // It also tells what may have left the filter meanwhile, whatever its state.
+            _ => return,
         }
+        known.ended = true;
         self.last_ended = now;
         self.ending.saturating_record(micros(now - known.due));
         if known.accepted {
@@ -329,6 +331,19 @@ mod tests {
         let totals = record.found().totals;
         assert!(!totals.all_succeeded());
         assert_eq!(totals.complaint(), "of 3 tasks 1 succeeded: 2 RESOURCE_EXHAUSTED");
+    }
+
+    #[test]
+    fn a_task_that_a_resumed_watch_shows_running_has_not_ended() {
+        let (record, room) = (Record::new(Instant::now(), NextAfter::End), Arc::new(Semaphore::new(1)));
+        let tasks = send(&record, 1, &room);
+        record.answered(tasks, [Ok(())].into_iter());
+        let running = Task { state: TaskState::Running.into(), ..Task::default() };
+        record.ended([(0, &running)].into_iter());
+        assert_eq!((record.found().totals.ended(), room.available_permits()), (0, 0));
+        record.ended([(0, &succeeded())].into_iter());
+        assert!(record.found().totals.all_succeeded());
+        assert_eq!(room.available_permits(), 1);
     }
 
     #[test]
