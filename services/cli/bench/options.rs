@@ -102,10 +102,10 @@ pub(in crate::cli) struct Bench {
     #[arg(long, env = "HERDSMAN_BENCH_LATENCIES", default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), hide_env_values = true)]
     pub(super) latencies: u32,
     /// For --limit: task lives of a commit
-    #[arg(long, env = "HERDSMAN_BENCH_LIMIT_BATCH", default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500), hide_env_values = true)]
+    #[arg(long, env = "HERDSMAN_BENCH_LIMIT_BATCH", default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500), hide_env_values = true)]
     pub(super) limit_batch: u32,
     /// For --limit: commits on their way at once
-    #[arg(long, env = "HERDSMAN_BENCH_LIMIT_OUTSTANDING", default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), hide_env_values = true)]
+    #[arg(long, env = "HERDSMAN_BENCH_LIMIT_OUTSTANDING", default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64), hide_env_values = true)]
     pub(super) limit_outstanding: u32,
 }
 
