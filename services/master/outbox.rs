@@ -15,7 +15,7 @@ use crate::{
 
 /// Most commits in flight: enough to hide the store's latency; more only makes each one smaller (measured: with eight, a
 /// task in batches costs all processes together a tenth more).
-const MAX_IN_FLIGHT: usize = 4;
+pub(super) const MAX_IN_FLIGHT: usize = 4;
 /// Most waiting items before the driver stops taking inputs: some full commits.
 const MAX_WAITING: usize = 16 * MAX_COMMIT_CHANGES;
 

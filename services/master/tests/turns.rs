@@ -1,6 +1,7 @@
 //! What has its turn when: takeovers, retention, stops, commits that go together.
 
 use super::*;
+use crate::master::outbox::MAX_IN_FLIGHT;
 
 #[tokio::test]
 async fn a_hello_that_waits_in_the_queue_came_in_time() {
@@ -81,14 +82,15 @@ async fn what_waits_is_committed_together_when_commits_are_in_flight() {
     let mut leader = Leader::start();
     let mut client = leader.client(1).await;
     let mut held = Vec::new();
-    for at in 0..8 {
+    let most = MAX_IN_FLIGHT as u64;
+    for at in 0..most {
         leader.call(1, at, submit(&format!("first-{at}"))).await;
         held.push(leader.issued().await);
     }
-    for at in 8..40 {
+    for at in most..most + 32 {
         leader.call(1, at, submit(&format!("next-{at}"))).await;
     }
-    assert!(timeout(Duration::from_millis(50), leader.commits.recv()).await.is_err(), "eight in flight are enough");
+    assert!(timeout(Duration::from_millis(50), leader.commits.recv()).await.is_err(), "no more are in flight");
     for commit in held {
         commit.end.send(Ok(())).unwrap();
     }
@@ -100,7 +102,7 @@ async fn what_waits_is_committed_together_when_commits_are_in_flight() {
     }
     assert_eq!(changes, 32);
     assert!(commits <= 2, "{commits} commits for what could go together");
-    for at in 0..40 {
+    for at in 0..most + 32 {
         reply(&mut client, at).await;
     }
 }

@@ -1,6 +1,10 @@
 //! The lives of tasks, as the tree and the handlers have them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::Oracle;
 use crate::domain::{
@@ -43,6 +47,14 @@ pub struct Record {
 impl Record {
     pub fn has_ended(&self) -> bool {
         self.status.as_ref().is_some_and(|status| status.outcome.is_some())
+    }
+
+    /// Its current attempt runs on a worker that lives.
+    fn runs_on(&self, alive: &BTreeSet<Incarnation>) -> bool {
+        let Some(current) = &self.current else { return false };
+        let runs = self.runs.get(&current.attempt).map_or(&[][..], Vec::as_slice);
+        alive.contains(&current.incarnation)
+            && runs.iter().any(|run| run.incarnation == current.incarnation && run.result.is_none())
     }
 }
 
@@ -198,10 +210,24 @@ impl Oracle {
         self.sights.runs_in_vain += u64::from(vain);
     }
 
+    /// I7: what was acknowledged by then has ended, or its current attempt runs.
+    pub fn must_go_on(&mut self, acknowledged_until: Duration) {
+        self.look_for_open(acknowledged_until, |record, alive| !record.runs_on(alive));
+    }
+
     /// I7: what was acknowledged by then has ended.
     pub fn must_have_ended(&mut self, acknowledged_until: Duration) {
+        self.look_for_open(acknowledged_until, |_, _| true);
+    }
+
+    fn look_for_open(
+        &mut self,
+        acknowledged_until: Duration,
+        counts: impl Fn(&Record, &BTreeSet<Incarnation>) -> bool,
+    ) {
         let open = self.tasks.iter().filter(|(_, record)| {
-            record.acknowledged.is_some_and(|at| at <= acknowledged_until) && !record.has_ended()
+            let acknowledged = record.acknowledged.is_some_and(|at| at <= acknowledged_until);
+            acknowledged && !record.has_ended() && counts(record, &self.alive)
         });
         let open: Vec<_> = open.map(|(id, record)| format!("{id} ({:?})", record.current)).collect();
         if !open.is_empty() {
