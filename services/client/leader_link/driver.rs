@@ -65,8 +65,8 @@ pub(super) async fn run(
             backoff.reset();
         }
         tokio::select! {
-            () = sleep(backoff.next_wait()) => {}
-            () = driver.other_leader(&leader) => backoff.reset(),
+            () = sleep(backoff.next_wait(&leader)) => {}
+            () = driver.other_leader(&leader) => {}
             () = shutdown.cancelled() => return,
         }
     }

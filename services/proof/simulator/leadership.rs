@@ -3,11 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures::FutureExt;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{ensemble::SESSION_TIMEOUT, network::latency, session::Session, store::over};
@@ -15,8 +11,8 @@ use crate::{
     domain::{Change, Loaded, Term},
     proof::tree::{Node, Request, Tree},
     store::{
-        Committing, Doubt, Leadership, Members, StoreError,
-        zookeeper::proof::{Error, Found, Known, MultiError, Order, Place, assemble},
+        Committing, Leadership, Members, StoreError,
+        zookeeper::proof::{Error, Found, Known, MultiError, Orders, Place, assemble},
     },
 };
 
@@ -79,11 +75,10 @@ impl Drop for Unknown {
 
 pub struct SimulatedLeadership {
     pub term: Term,
-    pub orders: mpsc::Sender<Order>,
+    pub orders: Orders,
     /// For the one load.
     pub reader: Option<Arc<Session>>,
     pub members: watch::Receiver<Members>,
-    pub lost: CancellationToken,
 }
 
 #[async_trait]
@@ -98,7 +93,7 @@ impl Leadership for SimulatedLeadership {
         // Reading takes its time.
         sleep(latency(&reader.ensemble.sim)).await;
         loaded.workers.sort_unstable();
-        self.orders.try_send(Order::Loaded(known)).map_err(|_| over())?;
+        self.orders.loaded(known)?;
         Ok(loaded)
     }
 
@@ -107,29 +102,15 @@ impl Leadership for SimulatedLeadership {
     }
 
     fn commit(&mut self, changes: Vec<Change>) -> Committing {
-        let (reply, answer) = oneshot::channel();
-        if self.orders.try_send(Order::Commit(changes, reply)).is_err() {
-            self.lost.cancel();
-        }
-        async { answer.await.unwrap_or_else(|_| Err(Doubt("the leadership is over".into()))) }.boxed()
+        self.orders.commit(changes)
     }
 
     fn lost(&self) -> CancellationToken {
-        self.lost.clone()
+        self.orders.lost().clone()
     }
 
     async fn resign(self: Box<Self>) {
-        let (reply, done) = oneshot::channel();
-        if self.orders.send(Order::Resign(reply)).await.is_ok() {
-            // An error: it was over already.
-            let _ = done.await;
-        }
-    }
-}
-
-impl Drop for SimulatedLeadership {
-    fn drop(&mut self) {
-        self.lost.cancel();
+        self.orders.resign().await;
     }
 }
 

@@ -8,10 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::{
-    sync::{mpsc, watch},
-    time::sleep,
-};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,12 +23,10 @@ use crate::{
     proof::tree::{Node, Request, Tree},
     store::{
         Candidate, Leader, Leadership, Members, Registration, Store, StoreError,
-        zookeeper::proof::{Committer, CreateMode, Error, Expect, Operations, Version, announce, paths},
+        zookeeper::proof::{Committer, CreateMode, Error, Expect, Operations, Orders, Version, announce, paths},
     },
 };
 
-/// Commits that wait to be sent.
-const QUEUED_COMMITS: usize = 1_024;
 /// How often a takeover or a registration meets somebody else's session that has just ended.
 const ATTEMPTS: usize = 5;
 /// Between attempts to follow the leader.
@@ -103,12 +98,10 @@ impl SimulatedStore {
         for watched in [path.clone(), paths::MASTER.to_owned()] {
             tokio::spawn(self.gate.run(keep_vigil(session.clone(), watched, lost.clone())));
         }
-        let (orders, inbox) = mpsc::channel(QUEUED_COMMITS);
+        let (orders, inbox) = Orders::new(lost.clone());
         let place = Stand { path, session: session.clone() };
-        tokio::spawn(
-            self.gate.run(Committer::new(place, term, version, lost.clone()).packing(self.packing).run(inbox)),
-        );
-        Ok(SimulatedLeadership { term, orders, reader: Some(session.clone()), members, lost })
+        tokio::spawn(self.gate.run(Committer::new(place, term, version, lost).packing(self.packing).run(inbox)));
+        Ok(SimulatedLeadership { term, orders, reader: Some(session.clone()), members })
     }
 
     async fn members(&self, session: Arc<Session>, lost: CancellationToken) -> Option<watch::Receiver<Members>> {

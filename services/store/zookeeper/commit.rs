@@ -19,6 +19,7 @@ use super::{
     election::Candidacy,
     known::Known,
     multi::{Expect, Multi, MultiError, Operations, Version},
+    orders::{Order, Reply},
     paths,
 };
 use crate::{
@@ -29,16 +30,6 @@ use crate::{
 /// Requests on their way at once: more gain nothing (measured from 16 on), and with half a MiB each this is what the
 /// client library may hold.
 const IN_FLIGHT: usize = 64;
-
-pub type Reply = oneshot::Sender<Result<(), Doubt>>;
-
-/// What the holder of the leadership asks for.
-pub enum Order {
-    /// What is in the tree; before the first commit.
-    Loaded(Known),
-    Commit(Vec<Change>, Reply),
-    Resign(oneshot::Sender<()>),
-}
 
 /// A leader's place in the line, and the session that holds it. Dropping it leaves the line.
 pub trait Place: Send + Sync + 'static {

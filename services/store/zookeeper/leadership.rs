@@ -3,37 +3,32 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::FutureExt;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use zookeeper_client::{Client, OwnedLockClient};
 
 use super::{
-    commit::{Committer, Order, Won},
+    commit::{Committer, Won},
     election::Candidacy,
     load::load,
     membership,
     multi::Version,
+    orders::{Orders, over},
     paths, vigil,
 };
 use crate::{
     domain::{Change, Loaded, Term},
-    store::{Committing, Doubt, Leadership, Members, StoreError},
+    store::{Committing, Leadership, Members, StoreError},
 };
-
-/// Commits that wait to be sent. The caller bounds its own commits in flight far below; who passes this has lost count,
-/// and is better stopped than served.
-const QUEUED_COMMITS: usize = 1_024;
 
 pub struct ZooKeeperLeadership {
     term: Term,
-    orders: mpsc::Sender<Order>,
+    orders: Orders,
     /// For the one load. Not kept after it: the session ends with the last hold on it.
     reader: Option<Client>,
     limit: Duration,
     members: watch::Receiver<Members>,
-    lost: CancellationToken,
 }
 
 impl ZooKeeperLeadership {
@@ -53,11 +48,11 @@ impl ZooKeeperLeadership {
         for path in [lock.lock_path(), paths::MASTER] {
             tokio::spawn(vigil::keep_vigil(client.clone(), path.to_owned(), lost.clone()));
         }
-        let (orders, inbox) = mpsc::channel(QUEUED_COMMITS);
+        let (orders, inbox) = Orders::new(lost.clone());
         let won = Won { lock, _candidacy: candidacy };
-        let committer = Committer::new(won, term, version, lost.clone()).packing(packing);
+        let committer = Committer::new(won, term, version, lost).packing(packing);
         tokio::spawn(committer.run(inbox));
-        Ok(Self { term, orders, reader: Some(client), limit, members, lost })
+        Ok(Self { term, orders, reader: Some(client), limit, members })
     }
 }
 
@@ -70,10 +65,10 @@ impl Leadership for ZooKeeperLeadership {
     async fn load(&mut self) -> Result<Loaded, StoreError> {
         let reader = self.reader.take().ok_or_else(|| StoreError::Broken("a leadership loads once".into()))?;
         let (loaded, known) = tokio::select! {
-            () = self.lost.cancelled() => return Err(over()),
+            () = self.orders.lost().cancelled() => return Err(over()),
             loaded = load(&reader, self.limit) => loaded?,
         };
-        self.orders.try_send(Order::Loaded(known)).map_err(|_| over())?;
+        self.orders.loaded(known)?;
         Ok(loaded)
     }
 
@@ -82,33 +77,15 @@ impl Leadership for ZooKeeperLeadership {
     }
 
     fn commit(&mut self, changes: Vec<Change>) -> Committing {
-        let (reply, answer) = oneshot::channel();
-        if self.orders.try_send(Order::Commit(changes, reply)).is_err() {
-            self.lost.cancel();
-        }
-        async { answer.await.unwrap_or_else(|_| Err(Doubt("the leadership is over".into()))) }.boxed()
+        self.orders.commit(changes)
     }
 
     fn lost(&self) -> CancellationToken {
-        self.lost.clone()
+        self.orders.lost().clone()
     }
 
     async fn resign(self: Box<Self>) {
-        let (reply, done) = oneshot::channel();
-        if self.orders.send(Order::Resign(reply)).await.is_ok() {
-            // An error: it was over already.
-            let _ = done.await;
-        }
+        self.orders.resign().await;
         info!(term = %self.term, "leads no more");
     }
-}
-
-impl Drop for ZooKeeperLeadership {
-    fn drop(&mut self) {
-        self.lost.cancel();
-    }
-}
-
-fn over() -> StoreError {
-    StoreError::Lost("the leadership is over".into())
 }

@@ -13,6 +13,7 @@ mod leadership;
 mod load;
 mod membership;
 mod multi;
+mod orders;
 mod packs;
 mod paths;
 mod read;
@@ -118,10 +119,11 @@ pub mod proof {
 
     pub use super::{
         assemble::{Found, assemble},
-        commit::{Chain, Committer, Order, Place},
+        commit::{Chain, Committer, Place},
         election::announce,
         known::Known,
         multi::{Expect, MultiError, Operations, Version},
+        orders::Orders,
     };
 
     pub mod paths {

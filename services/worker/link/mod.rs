@@ -97,7 +97,7 @@ impl<D: Dial> Link<D> {
             if welcomed && start.elapsed() >= HEARTBEAT {
                 backoff.reset();
             }
-            if let Phase::Leave = self.pause(backoff.next_wait(), &leader).await {
+            if let Phase::Leave = self.pause(backoff.next_wait(&leader), &leader).await {
                 break;
             }
         }

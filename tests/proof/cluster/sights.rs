@@ -47,8 +47,5 @@ pub async fn read_tree(cluster: &Cluster, evidence: &Directory) {
     let tree = Lines::append(&evidence.tree()).expect("a file of ours");
     let connector = Client::connector().with_session_timeout(READER_SESSION);
     let client = connector.connect(&cluster.zookeeper()).await.expect("the ensemble serves");
-    let at = cluster.clock.now();
-    // The server that is asked may be behind the others.
-    client.sync("/").await.expect("the ensemble serves");
-    TreeLine::keep(&client, at, &tree).await.expect("the ensemble serves");
+    TreeLine::keep(&client, cluster.clock.now(), &tree).await.expect("the ensemble serves");
 }
