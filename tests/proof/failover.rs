@@ -3,6 +3,7 @@
 
 mod faults;
 mod figures;
+mod rate;
 
 use std::time::{Duration, Instant};
 

@@ -252,10 +252,25 @@ fn spawn(command: Command) -> Child {
     child.recv().expect("the thread never ends").expect("java and setpriv (util-linux) are installed")
 }
 
-/// A port that was free a moment ago.
+/// Ports that the kernel gives to nobody by itself: below what Linux takes for outgoing connections by default. A server
+/// of an ensemble listens for its followers only while it leads, and nobody else's connection may sit there by then.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port that is free, and that no other server of this process is given.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static NEXT: OnceLock<Mutex<u16>> = OnceLock::new();
+    let width = u32::from(PORTS.end - PORTS.start);
+    // Test processes that run side by side begin far from each other.
+    let spread = || u16::try_from(std::process::id().wrapping_mul(7_919) % width).expect("less than the width");
+    let mut next = NEXT.get_or_init(|| Mutex::new(PORTS.start + spread())).lock().expect("no test panics with it");
+    for _ in PORTS {
+        let port = *next;
+        *next = if port + 1 == PORTS.end { PORTS.start } else { port + 1 };
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("none of the ports {PORTS:?} is free");
 }
 
 /// The jars of `ZOOKEEPER_HOME` (in it, or in its lib directory), or those of Debian's packages.

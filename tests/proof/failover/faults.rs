@@ -6,7 +6,7 @@ use futures::{FutureExt, future::LocalBoxFuture};
 use herdsman::wire::proto::v1::TaskState;
 use tonic::Code;
 
-use super::{Bench, WORKER_OPTIONS, next_task};
+use super::{Bench, WORKER_OPTIONS, next_task, rate::Load};
 use crate::support::{
     cluster::{LIMIT, get, request, submit},
     eventually,
@@ -15,7 +15,7 @@ use crate::support::{
 type Measure = for<'a> fn(&'a mut Bench) -> LocalBoxFuture<'a, Duration>;
 
 /// Name, what is measured, how.
-pub const ALL: [(&str, &str, Measure); 6] = [
+pub const ALL: [(&str, &str, Measure); 7] = [
     ("leader-killed", "leader kill -9 → next task of a waiting client completes", |bench| {
         leader_killed(bench).boxed_local()
     }),
@@ -27,6 +27,9 @@ pub const ALL: [(&str, &str, Measure); 6] = [
     }),
     ("ensemble-down", "whole ensemble down 5 s → next OK submit after its return", |bench| {
         ensemble_down(bench).boxed_local()
+    }),
+    ("ensemble-rate", "whole ensemble down 5 s → submits at their rate from before", |bench| {
+        ensemble_rate(bench).boxed_local()
     }),
 ];
 
@@ -114,13 +117,15 @@ async fn zookeeper_leader_killed(bench: &mut Bench) -> Duration {
     wait
 }
 
+const OUTAGE: Duration = Duration::from_secs(5);
+
 /// Counts from the moment that the ensemble serves again. While it is down every submit is refused as it should be.
 async fn ensemble_down(bench: &mut Bench) -> Duration {
     for server in &bench.ensemble.servers {
         server.kill();
     }
     let down = Instant::now();
-    while down.elapsed() < Duration::from_secs(5) {
+    while down.elapsed() < OUTAGE {
         let id = bench.fresh_id();
         let refused = bench.tasks.submit_task(request(&id, "noop", "")).await.expect_err("nothing can be durable");
         assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
@@ -131,5 +136,20 @@ async fn ensemble_down(bench: &mut Bench) -> Duration {
     let start = Instant::now();
     let id = bench.fresh_id();
     submit(&mut bench.tasks, request(&id, "noop", "")).await;
+    start.elapsed()
+}
+
+/// Counts from the moment that the ensemble serves again to the end of the first window with the rate from before.
+async fn ensemble_rate(bench: &mut Bench) -> Duration {
+    let run = bench.fresh_id();
+    let load = Load::start(&bench.tasks, &run);
+    let before = load.rate_before().await;
+    for server in &bench.ensemble.servers {
+        server.kill();
+    }
+    tokio::time::sleep(OUTAGE).await;
+    bench.ensemble.restart();
+    let start = Instant::now();
+    load.full_again(before).await;
     start.elapsed()
 }
