@@ -11,7 +11,7 @@ use herdsman::{
 };
 use tokio::sync::watch;
 
-use super::{Candidate, SOON, candidate, connect, offer, soon, submitted};
+use super::{Candidate, SOON, candidate, connect, leading::patient, offer, soon, submitted};
 use crate::support::{
     eventually,
     zookeeper::{Ensemble, Server, fresh_chroot, options, shared},
@@ -107,6 +107,17 @@ async fn followers_and_members_survive_a_restart_of_zookeeper() {
     soon("the worker is back", leader.members().wait_for(|members| members.len() == 1)).await.unwrap();
     leader.resign().await;
     soon("nobody leads", follower.wait_for(Option::is_none)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_that_lost_its_connection_steps_down_though_its_session_lives() {
+    let server = Server::start();
+    let place = options(&server.address(), &fresh_chroot());
+    let store = connect(&patient(place)).await;
+    let leader = store.campaign(&candidate(1)).await.unwrap();
+    server.kill();
+    server.restart();
+    soon("the leader steps down", leader.lost().cancelled_owned()).await;
 }
 
 #[tokio::test]
