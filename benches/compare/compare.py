@@ -1,127 +1,21 @@
 """Runs Herdsman and its peers on the same work in turn, several rounds, and tells the medians and ratios.
 
-Called by benches/compare/run, which brings what this needs. Every server is started anew for its turn, listens on
-127.0.0.1 only, keeps its data below one directory of this run's, and is stopped by its process id.
+Called by benches/compare/run, which brings what this needs.
 """
 
 import argparse
-import contextlib
 import importlib.metadata
-import json
-import os
-import platform
-import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import chart
+from page import load, machine, write_block
+from turn import Failed, Turn, end_well_when_told_to, free_port
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-# A server that does not listen after this never will.
-START_LIMIT = 60
-# Longest turn of one peer.
-TURN_LIMIT = 600
-BEGIN, END = "<!-- written by benches/compare/run -->", "<!-- end of what it writes -->"
-
-
-class Failed(Exception):
-    pass
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Turn:
-    """One peer's turn: its processes and their directory, gone when it ends."""
-
-    def __init__(self, name):
-        self.directory = Path(tempfile.mkdtemp(prefix=f"herdsman-compare-{name}-"))
-        self.processes = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for process in reversed(self.processes):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def start(self, *command, env=None):
-        """Starts a process in a group of its own."""
-        log = (self.directory / f"log-{len(self.processes)}").open("wb")
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=self.directory,
-            env={**os.environ, **(env or {})},
-            start_new_session=True,
-        )
-        self.processes.append(process)
-        return process
-
-    def listens(self, port):
-        deadline = time.monotonic() + START_LIMIT
-        while time.monotonic() < deadline:
-            for process in self.processes:
-                if process.poll() is not None:
-                    raise Failed(f"{process.args[0]} ended with {process.returncode}: {self.logs()}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return
-            time.sleep(0.05)
-        raise Failed(f"nobody listens on {port}: {self.logs()}")
-
-    def logs(self):
-        texts = [path.read_text(errors="replace")[-500:] for path in sorted(self.directory.glob("log-*"))]
-        return " | ".join(" ".join(text.split()) for text in texts if text.strip())
-
-    def run(self, *command):
-        """Runs a submitter to its end; gives the JSON of its last line."""
-        done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, timeout=TURN_LIMIT, cwd=self.directory
-        )
-        if done.returncode != 0:
-            raise Failed(f"{command[0]} ended with {done.returncode}: {done.stderr[-1000:]} {self.logs()}")
-        return json.loads(done.stdout.splitlines()[-1])
-
-    def zookeeper(self):
-        """A standalone server with fsync on; where it listens."""
-        port, directory = free_port(), self.directory / "zookeeper"
-        directory.mkdir()
-        settings = {
-            "tickTime": 1000,
-            "dataDir": directory,
-            "clientPort": port,
-            "clientPortAddress": "127.0.0.1",
-            "admin.enableServer": "false",
-            "4lw.commands.whitelist": "*",
-        }
-        (directory / "zoo.cfg").write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        home = os.environ.get("ZOOKEEPER_HOME")
-        jars = "/usr/share/java"
-        class_path = f"{home}/lib/*" if home else f"{jars}/zookeeper.jar:{jars}/slf4j-simple.jar"
-        main = "org.apache.zookeeper.server.ZooKeeperServerMain"
-        quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
-        self.start("java", "-Xmx1g", quiet, "-cp", class_path, main, directory / "zoo.cfg")
-        self.listens(port)
-        return f"127.0.0.1:{port}"
 
 
 def told(result, tasks):
@@ -140,17 +34,10 @@ def python_peer(peer, address, turn, options, tasks):
 # --- The peers: each starts its servers and its worker, and gives completed tasks a second and latencies in ms. --------
 
 
-def cluster(turn, options, *master):
-    """The three roles, a process each; the ZooKeeper and the URL of the client service."""
+def cluster(turn, *master):
+    """The ZooKeeper of a cluster and the URL of its client service."""
     place = f"{turn.zookeeper()}/herdsman"
-    ports = {role: free_port() for role in ("master", "worker", "client")}
-    own = {"master": master, "worker": ("--slots", 1000), "client": ()}
-    for role, port in ports.items():
-        listen = ("--zookeeper", place, "--listen", f"127.0.0.1:{port}")
-        turn.start(options.herdsman, role, *listen, *own[role], env={"HERDSMAN_LOG": "warn"})
-    for port in ports.values():
-        turn.listens(port)
-    return place, f"http://127.0.0.1:{ports['client']}"
+    return place, turn.cluster(place, master)["client"].url
 
 
 def benches(turn, options, tasks, server, *variants):
@@ -170,7 +57,7 @@ def figures(report, prefix, rate):
 
 
 def herdsman(turn, options, tasks):
-    place, server = cluster(turn, options)
+    place, server = cluster(turn)
     batched = (*BATCHED, "--limit", "--zookeeper", place)
     batch, unary = benches(turn, options, tasks, server, batched, UNARY)
     found = {"herdsman": figures(batch, "unloaded_end", "completed_per_s"), "limit": figures(batch, "create", "limit_per_s")}
@@ -178,7 +65,7 @@ def herdsman(turn, options, tasks):
 
 
 def unpacked(turn, options, tasks):
-    place, server = cluster(turn, options, "--packing", "off")
+    place, server = cluster(turn, "--packing", "off")
     (batch,) = benches(turn, options, tasks, server, (*BATCHED, "--limit", "--zookeeper", place))
     return figures(batch, "unloaded_end", "completed_per_s")
 
@@ -268,15 +155,6 @@ TITLES = {
 }
 
 
-def machine():
-    """The processor as it names itself, and what there is of it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    kernel = platform.release().split("-")[0]
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, Linux {kernel}"
-
-
 def versions():
     """Of what Debian and PyPI gave."""
     debian = ["zookeeper", "nats-server", "gearman-job-server", "rabbitmq-server", "beanstalkd", "redis-server"]
@@ -286,11 +164,6 @@ def versions():
     return servers + clients
 
 
-def load():
-    """What else the machine has to do, before it is given this."""
-    return f"load average before: {os.getloadavg()[0]:.1f}"
-
-
 def rounds(options):
     """Everything in turn, round by round, so that a change of the machine's mood meets all of them."""
     found = {}
@@ -298,7 +171,7 @@ def rounds(options):
         for name in options.only:
             peer, part = PEERS[name]
             tasks = max(100, int(options.tasks * part))
-            with Turn(name) as turn:
+            with Turn(name, options.herdsman) as turn:
                 try:
                     result = peer(turn, options, tasks)
                 except (Failed, subprocess.TimeoutExpired) as failure:
@@ -335,17 +208,14 @@ def table(found):
 
 
 def write(found, before, options):
-    """The page's own words stay; what lies between the marks is this run's."""
-    page = ROOT / "docs/PERFORMANCE.md"
-    head, rest = page.read_text().split(BEGIN)
-    _, tail = rest.split(END)
+    """The page's block, and its plot."""
     said = (
         f"{options.rounds} rounds of {options.tasks:,} tasks of {options.bytes} bytes (fewer for the slow ones), in turn; "
         f"medians. {machine()}; all processes of a system, its clients and workers included, on these cores; {before}. "
         f"Versions: {versions()}."
     )
-    body = f"{BEGIN}\n\n{said}\n\n{table(found)}\n\n![tasks a second](performance.svg)\n\n"
-    page.write_text(f"{head}{body}{END}{tail}")
+    body = f"{said}\n\n{table(found)}\n\n![tasks a second](performance.svg)"
+    write_block(ROOT / "docs/PERFORMANCE.md", "benches/compare/run", body)
     bars = {TITLES[name][0]: row["per_s"] for name, row in medians(found).items()}
     (ROOT / "docs/performance.svg").write_text(chart.svg(bars, "completed tasks a second (each step is ten times more)"))
 
@@ -363,6 +233,7 @@ def main():
     unknown = set(options.only) - set(PEERS)
     if unknown or options.bytes < 8 or options.rounds < 1 or options.tasks < 1:
         parser.error(f"--only is of {','.join(PEERS)}; --bytes at least 8; --rounds and --tasks at least 1")
+    end_well_when_told_to()
     before = load()
     found = rounds(options)
     print(f"{machine()}, {before}\n\n{table(found)}")

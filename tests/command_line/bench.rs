@@ -57,6 +57,28 @@ async fn a_bench_for_a_time_ends_when_all_that_it_submitted_has_ended() {
 }
 
 #[tokio::test]
+async fn a_bench_can_watch_each_task_by_a_stream_of_its_own() {
+    let cluster = cluster(&["--slots", "64"]).await;
+    let sleeping = ["--kind", "sleep", "--text", "20ms", "--watch", "each", "--tasks", "50"];
+    let report = report(&[&["--server", &cluster.url()], &sleeping[..]].concat()).await;
+    assert_eq!(report["rounds"][0]["tasks"]["succeeded"], 50, "{report}");
+    assert!(number(&report, "end_p50_ms") >= 20.0, "{report}");
+    assert!(number(&report, "push_p99_ms") < number(&report, "end_p99_ms"), "{report}");
+}
+
+#[tokio::test]
+async fn a_bench_that_watches_nothing_measures_the_submits_alone() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    let alone = ["--watch", "none", "--kind", "nobody-serves-this", "--mode", "batch", "--tasks", "700"];
+    let report = report(&[&["--server", &server], &alone[..]].concat()).await;
+    assert!(number(&report, "accepted_per_s") > 0.0, "{report}");
+    assert!(report.get("completed_per_s").is_none() && report["rounds"][0].get("end_ms").is_none(), "{report}");
+    let pending = ["list", "--server", &server, "--state", "pending", "--limit", "1000", "--output", "json"];
+    assert_eq!(herdsman(&pending).await.well().objects().len(), 700);
+}
+
+#[tokio::test]
 async fn the_limit_of_the_store_is_measured_in_turn_with_the_cluster() {
     let cluster = cluster(&["--slots", "64"]).await;
     let place = format!("{}{}", zookeeper::shared().address(), zookeeper::fresh_chroot());

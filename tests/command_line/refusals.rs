@@ -74,6 +74,8 @@ async fn options_of_a_bench_that_do_not_fit_are_named() {
         (&["--mode", "batch", "--batch", "1001"], "--batch"),
         (&["--mode", "batch", "--batch", "1000", "--payload", "65536"], "--batch"),
         (&["--payload", "65537"], "--payload"),
+        (&["--payload", "64", "--text", "250ms"], "--text"),
+        (&["--watch", "all"], "--watch"),
         (&["--label", "novalue"], "--label"),
         (&["--rounds", "0"], "--rounds"),
         (&["--server", "nowhere"], "--server"),

@@ -14,10 +14,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::{Code, Request, Status, transport::Channel};
 
 use super::{
-    options::{Mode, NextAfter, Pace, Plan},
+    options::{Mode, NextAfter, Pace, Plan, WatchBy},
     pace::{self, Due},
     record::{Found, Record},
-    watch::{LABEL, Watch},
+    watch::{self, LABEL, Watch},
 };
 use crate::{
     cli::{exit::Failure, server::CALL_TIMEOUT, submit::send, watch::ending},
@@ -65,10 +65,10 @@ impl Submitter {
     pub(super) async fn measure(&self, plan: Plan, measurement: &str, bar: &ProgressBar) -> Result<Found, Failure> {
         let mut spec = self.spec.clone();
         spec.labels.insert(LABEL.to_owned(), measurement.to_owned());
-        let client = self.clients[0].clone();
-        let opening = timeout(CALL_TIMEOUT, Watch::open(client.clone(), measurement)).await;
-        let mut watch = opening.map_err(|_| Failure::unable("no answer in time"))??;
-        run_first(client, &spec, measurement, &mut watch).await?;
+        let watch = match plan.watch {
+            WatchBy::One => Some(begin(self.clients[0].clone(), &spec, measurement).await?),
+            WatchBy::Each | WatchBy::None => None,
+        };
 
         let next_after = match plan.pace {
             Pace::Closed { next_after, .. } => next_after,
@@ -76,11 +76,11 @@ impl Submitter {
         };
         let start = Instant::now();
         let shared = Arc::new(Shared {
-            record: Record::new(start, next_after),
+            record: Record::new(start, next_after, plan.watch),
             failure: OnceLock::new(),
             failed: CancellationToken::new(),
         });
-        let _watching = AbortOnDropHandle::new(tokio::spawn(follow(watch, shared.clone())));
+        let _watching = watch.map(|watch| AbortOnDropHandle::new(tokio::spawn(follow(watch, shared.clone()))));
         let measured = async {
             self.submit(plan, start, &spec, measurement, &shared).await;
             shared.record.over().await;
@@ -119,16 +119,34 @@ impl Submitter {
             let request =
                 |number| SubmitTaskRequest { task_id: format!("{measurement}-{number}"), spec: Some(spec.clone()) };
             let requests: Vec<_> = numbers.clone().map(request).collect();
+            let watched: Vec<_> = match plan.watch {
+                WatchBy::Each => numbers.clone().zip(requests.iter().map(|request| request.task_id.clone())).collect(),
+                WatchBy::One | WatchBy::None => Vec::new(),
+            };
             let (client, shared) = (clients.next().expect("a cycle of at least one").clone(), shared.clone());
             tokio::spawn(async move {
-                match send(client, plan.mode, requests).await {
-                    Ok(outcomes) => shared.record.answered(numbers, outcomes.into_iter()),
+                match send(client.clone(), plan.mode, requests).await {
+                    Ok(outcomes) => {
+                        let accepted = watched.into_iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+                        for ((number, task_id), _) in accepted {
+                            tokio::spawn(follow_one(client.clone(), number, task_id, shared.clone()));
+                        }
+                        shared.record.answered(numbers, outcomes.into_iter());
+                    }
                     Err(status) => shared.fail(status),
                 }
             });
         }
         shared.record.all_sent();
     }
+}
+
+/// Opens the watch of all tasks of a measurement, and sees that it works.
+async fn begin(client: Tasks, spec: &TaskSpec, measurement: &str) -> Result<Watch, Failure> {
+    let opening = timeout(CALL_TIMEOUT, Watch::open(client.clone(), measurement)).await;
+    let mut watch = opening.map_err(|_| Failure::unable("no answer in time"))??;
+    run_first(client, spec, measurement, &mut watch).await?;
+    Ok(watch)
 }
 
 /// Submits one task and waits for its end: somebody serves the kind, and what is pushed arrives.
@@ -202,6 +220,14 @@ async fn follow(mut watch: Watch, shared: Arc<Shared>) {
             Ok(tasks) => shared.record.ended(tasks.iter().filter_map(numbered)),
             Err(status) => return shared.fail(status),
         }
+    }
+}
+
+/// Takes in the end of one task.
+async fn follow_one(client: Tasks, number: usize, task_id: String, shared: Arc<Shared>) {
+    match watch::one(client, task_id).await {
+        Ok(task) => shared.record.ended([(number, &task)].into_iter()),
+        Err(status) => shared.fail(status),
     }
 }
 

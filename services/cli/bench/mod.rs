@@ -16,9 +16,9 @@ pub(super) use self::options::Bench;
 use self::{
     limit::Limit,
     load::Submitter,
-    options::{Mode, NextAfter, Pace, Plan, Until},
+    options::{Mode, NextAfter, Pace, Plan, Until, WatchBy},
     record::Found,
-    report::{ClusterSeen, Latency, OfCluster, Report, Round, Work, medians},
+    report::{ClusterSeen, EndsSeen, Latency, OfCluster, Report, Round, Work, medians},
 };
 use super::{
     cluster::list_workers,
@@ -50,6 +50,7 @@ Examples:
   herdsman bench --mode batch --tasks 100000
   herdsman bench --outstanding 256 --for 30s
   herdsman bench --rate 2000 --for 1m --payload 1024
+  herdsman bench --rate 100 --for 1m --kind sleep --text 5s --watch each
   herdsman bench --limit --zookeeper zk1:2181 --server http://127.0.0.1:7070 --mode batch";
 
 impl Bench {
@@ -85,10 +86,10 @@ impl Bench {
             rounds,
         };
         report.show(output)?;
-        let bad = report.rounds.iter().filter_map(|round| round.cluster.as_ref()).find(|c| !c.tasks.all_succeeded());
-        match bad {
-            Some(cluster) => {
-                complain(cluster.tasks.complaint());
+        let mut all = report.rounds.iter().filter_map(|round| round.cluster.as_ref());
+        match all.find_map(|cluster| cluster.tasks.complaint(plan.watch)) {
+            Some(complaint) => {
+                complain(complaint);
                 Err(Failure::Untrue)
             }
             None => Ok(()),
@@ -118,8 +119,10 @@ impl Bench {
             Some((submitter, _)) => {
                 let found = measure(submitter, plan, &format!("{run}-{number}"), &format!("round {number}")).await?;
                 let unloaded = match limit {
-                    Some(_) => Some(unloaded(submitter, &format!("{run}-{number}-u"), self.latencies).await?),
-                    None => None,
+                    Some(_) if plan.watch != WatchBy::None => {
+                        unloaded(submitter, &format!("{run}-{number}-u"), self.latencies).await?
+                    }
+                    _ => None,
                 };
                 Some(OfCluster::of(found, unloaded))
             }
@@ -153,7 +156,7 @@ impl Bench {
     fn spec(&self) -> v1::TaskSpec {
         v1::TaskSpec {
             kind: self.kind.clone(),
-            payload: vec![b'x'; self.payload].into(),
+            payload: self.payload().into(),
             labels: self.labels.iter().cloned().collect(),
             ..v1::TaskSpec::default()
         }
@@ -163,7 +166,7 @@ impl Bench {
     fn domain_spec(&self) -> Result<TaskSpec, Failure> {
         let kind: Kind = self.kind.parse().map_err(|error| Failure::unable(format!("--kind: {error}")))?;
         let labels = self.labels.iter().cloned().collect();
-        Ok(TaskSpec { labels, ..TaskSpec::new(kind, &vec![b'x'; self.payload]) })
+        Ok(TaskSpec { labels, ..TaskSpec::new(kind, &self.payload()) })
     }
 
     fn work(&self, plan: Plan) -> Work {
@@ -184,7 +187,7 @@ impl Bench {
             }),
             rate,
             kind: self.kind.clone(),
-            payload_bytes: self.payload,
+            payload_bytes: self.payload().len(),
             connections: self.connections,
         }
     }
@@ -193,13 +196,16 @@ impl Bench {
 impl OfCluster {
     fn of(found: Found, unloaded_end: Option<Latency>) -> Self {
         Self {
-            completed_per_s: found.completed_per_s,
             accepted_per_s: found.accepted_per_s,
             took_s: found.took.as_secs_f64(),
             tasks: found.totals,
             ack: found.accepting,
-            end: found.ending,
-            unloaded_end,
+            ends: found.ends.map(|ends| EndsSeen {
+                completed_per_s: ends.completed_per_s,
+                end: ends.ending,
+                push: ends.pushing,
+                unloaded_end,
+            }),
         }
     }
 }
@@ -212,15 +218,16 @@ async fn measure(submitter: &Submitter, plan: Plan, measurement: &str, what: &st
 }
 
 /// One task at a time in the whole cluster.
-async fn unloaded(submitter: &Submitter, measurement: &str, latencies: u32) -> Result<Latency, Failure> {
+async fn unloaded(submitter: &Submitter, measurement: &str, latencies: u32) -> Result<Option<Latency>, Failure> {
     let plan = Plan {
         mode: Mode::Unary,
         batch: 1,
         pace: Pace::Closed { outstanding: 1, next_after: NextAfter::End },
         until: Until::Tasks(latencies.into()),
+        watch: WatchBy::One,
     };
     let found = measure(submitter, plan, measurement, "unloaded").await?;
-    Ok(found.ending)
+    Ok(found.ends.map(|ends| ends.ending))
 }
 
 /// On a terminal only; of a number of tasks, or of nobody knows how many.

@@ -45,6 +45,17 @@ pub(super) enum NextAfter {
     End,
 }
 
+/// How a bench learns what becomes of its tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum WatchBy {
+    /// One WatchTasks stream for all of them
+    One,
+    /// A WatchTask stream for each of them, open from its submit to its end
+    Each,
+    /// Not at all: only the submits are measured, and nobody has to serve the kind
+    None,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = super::AFTER_HELP)]
 pub(in crate::cli) struct Bench {
@@ -73,9 +84,15 @@ pub(in crate::cli) struct Bench {
     /// Submit for so long a round, instead of a number of tasks
     #[arg(long = "for", id = "duration", env = "HERDSMAN_BENCH_FOR", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
     time: Option<Duration>,
+    /// How the tasks are watched
+    #[arg(long, env = "HERDSMAN_BENCH_WATCH", value_enum, default_value_t = WatchBy::One, hide_env_values = true)]
+    pub(super) watch: WatchBy,
     /// Bytes of payload of each task, at most 65536
     #[arg(long, env = "HERDSMAN_BENCH_PAYLOAD", default_value_t = 64, value_name = "BYTES", value_parser = payload, hide_env_values = true)]
-    pub(super) payload: usize,
+    payload: usize,
+    /// The payload itself, as `250ms` for the kind `sleep`
+    #[arg(long, env = "HERDSMAN_BENCH_TEXT", value_name = "TEXT", conflicts_with = "payload", value_parser = text, hide_env_values = true)]
+    text: Option<String>,
     /// Name of the handler that is to run them
     #[arg(long, env = "HERDSMAN_BENCH_KIND", default_value = "noop", value_name = "KIND", hide_env_values = true)]
     pub(super) kind: String,
@@ -117,6 +134,11 @@ fn payload(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A payload that is written out.
+fn text(text: &str) -> Result<String, String> {
+    payload(&text.len().to_string()).map(|_| text.to_owned())
+}
+
 /// When calls are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
@@ -141,12 +163,18 @@ pub(super) struct Plan {
     pub(super) batch: usize,
     pub(super) pace: Pace,
     pub(super) until: Until,
+    pub(super) watch: WatchBy,
 }
 
 impl Bench {
     /// The cluster to measure; none if only the store is to be.
     pub(super) fn server(&self) -> Option<Server> {
         (self.server.is_some() || !self.limit).then(|| Server::at(self.server.clone()))
+    }
+
+    /// Of each task.
+    pub(super) fn payload(&self) -> Vec<u8> {
+        self.text.as_ref().map_or_else(|| vec![b'x'; self.payload], |text| text.as_bytes().to_vec())
     }
 
     pub(super) fn rounds(&self) -> u32 {
@@ -161,8 +189,9 @@ impl Bench {
             (Mode::Unary, Some(_)) => return Err(Failure::unable("--batch needs --mode batch")),
             (Mode::Batch, batch) => (batch.unwrap_or(BATCH), BATCHES_OUTSTANDING),
         };
-        if batch as usize * self.payload > MAX_CALL_BYTES {
-            let most = MAX_CALL_BYTES / self.payload;
+        let payload = self.payload().len();
+        if batch as usize * payload > MAX_CALL_BYTES {
+            let most = MAX_CALL_BYTES / payload;
             return Err(Failure::unable(format!("--batch: at most {most} tasks of this --payload fit one call")));
         }
         // One place is for the label by which the bench knows its own.
@@ -177,6 +206,6 @@ impl Bench {
             },
         };
         let until = self.time.map_or(Until::Tasks(self.tasks.unwrap_or(TASKS)), Until::Time);
-        Ok(Plan { mode: self.mode, batch: batch as usize, pace, until })
+        Ok(Plan { mode: self.mode, batch: batch as usize, pace, until, watch: self.watch })
     }
 }

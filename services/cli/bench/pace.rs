@@ -77,10 +77,10 @@ pub(super) fn room(pace: Pace) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::bench::options::Mode;
+    use crate::cli::bench::options::{Mode, WatchBy};
 
     fn plan(batch: usize, until: Until) -> Plan {
-        Plan { mode: Mode::Batch, batch, pace: Pace::Open { rate: 1_000_000 }, until }
+        Plan { mode: Mode::Batch, batch, pace: Pace::Open { rate: 1_000_000 }, until, watch: WatchBy::One }
     }
 
     fn calls(plan: Plan, rate: u32, start: Instant) -> Vec<Due> {

@@ -5,14 +5,14 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::Range,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use hdrhistogram::Histogram;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::{
-    options::NextAfter,
+    options::{NextAfter, WatchBy},
     report::{Latency, Totals},
 };
 use crate::{
@@ -56,6 +56,8 @@ struct Open {
 #[derive(Debug)]
 struct State {
     next_after: NextAfter,
+    /// Somebody tells of the ends.
+    watched: bool,
     tasks: Vec<Known>,
     open_calls: HashMap<u32, Open>,
     /// Accepted, and not ended.
@@ -64,6 +66,7 @@ struct State {
     totals: Totals,
     accepting: Histogram<u64>,
     ending: Histogram<u64>,
+    pushing: Histogram<u64>,
     last_accepted: Instant,
     last_ended: Instant,
     last_news: Instant,
@@ -82,18 +85,29 @@ pub(super) struct Record {
 pub(super) struct Found {
     pub(super) totals: Totals,
     pub(super) accepted_per_s: f64,
-    pub(super) completed_per_s: f64,
     pub(super) accepting: Latency,
-    pub(super) ending: Latency,
-    /// From the first task that was due to the last end.
+    /// None: nobody watched.
+    pub(super) ends: Option<Ends>,
+    /// From the first task that was due to the last end or, if nobody watched, the last answer.
     pub(super) took: Duration,
+}
+
+/// What was found of the ends of tasks.
+#[derive(Debug, Clone)]
+pub(super) struct Ends {
+    pub(super) completed_per_s: f64,
+    /// From when a task was due.
+    pub(super) ending: Latency,
+    /// From when the leader took note of the end, by its clock and this one.
+    pub(super) pushing: Latency,
 }
 
 impl Record {
     /// The measurement begins at `start`.
-    pub(super) fn new(start: Instant, next_after: NextAfter) -> Self {
+    pub(super) fn new(start: Instant, next_after: NextAfter, watch: WatchBy) -> Self {
         let state = State {
             next_after,
+            watched: watch != WatchBy::None,
             tasks: Vec::new(),
             open_calls: HashMap::new(),
             open_tasks: 0,
@@ -101,6 +115,7 @@ impl Record {
             totals: Totals::default(),
             accepting: histogram(),
             ending: histogram(),
+            pushing: histogram(),
             last_accepted: start,
             last_ended: start,
             last_news: start,
@@ -157,9 +172,9 @@ impl Record {
 
     /// Tasks were pushed in a terminal state.
     pub(super) fn ended<'a>(&self, tasks: impl Iterator<Item = (usize, &'a Task)>) {
-        let now = Instant::now();
+        let (now, wall) = (Instant::now(), SystemTime::now());
         let mut state = self.state();
-        tasks.for_each(|(number, task)| state.ended(number, task, now));
+        tasks.for_each(|(number, task)| state.ended(number, task, now, wall));
         state.last_news = now;
         self.tell_if_over(&state);
     }
@@ -193,13 +208,17 @@ impl Record {
     pub(super) fn found(&self) -> Found {
         let state = self.state();
         let rate = |count: u64, until: Instant| per_second(count, until - self.start);
+        let ends = || Ends {
+            completed_per_s: rate(state.totals.succeeded, state.last_ended),
+            ending: Latency::of(&state.ending),
+            pushing: Latency::of(&state.pushing),
+        };
         Found {
             totals: state.totals.clone(),
             accepted_per_s: rate(state.totals.accepted, state.last_accepted),
-            completed_per_s: rate(state.totals.succeeded, state.last_ended),
             accepting: Latency::of(&state.accepting),
-            ending: Latency::of(&state.ending),
-            took: state.last_ended - self.start,
+            ends: state.watched.then(ends),
+            took: if state.watched { state.last_ended } else { state.last_accepted } - self.start,
         }
     }
 }
@@ -222,14 +241,14 @@ impl State {
         self.totals.accepted += 1;
         self.last_accepted = now;
         self.accepting.saturating_record(micros(now - known.due));
-        if known.ended {
+        if known.ended || !self.watched {
             return true;
         }
         self.open_tasks += 1;
         false
     }
 
-    fn ended(&mut self, number: usize, task: &Task, now: Instant) {
+    fn ended(&mut self, number: usize, task: &Task, now: Instant, wall: SystemTime) {
         // A watch that goes on may repeat itself.
         let Some(known) = self.tasks.get_mut(number).filter(|known| !known.ended) else { return };
         match task.state() {
@@ -242,6 +261,10 @@ impl State {
         known.ended = true;
         self.last_ended = now;
         self.ending.saturating_record(micros(now - known.due));
+        if let Some(end) = task.end_time.and_then(|end| SystemTime::try_from(end).ok()) {
+            // Clocks that disagree make no time negative.
+            self.pushing.saturating_record(micros(wall.duration_since(end).unwrap_or_default()));
+        }
         if known.accepted {
             self.open_tasks -= 1;
             let call = known.call;
@@ -265,95 +288,22 @@ impl Totals {
         self.succeeded + self.failed + self.cancelled
     }
 
-    /// Whether every task was accepted and has succeeded.
-    pub(super) fn all_succeeded(&self) -> bool {
-        self.submitted == self.succeeded
-    }
-
-    /// What did not succeed, for people.
-    pub(super) fn complaint(&self) -> String {
+    /// What did not go as asked, for people; none if every task was accepted and, if it was watched, has succeeded.
+    pub(super) fn complaint(&self, watch: WatchBy) -> Option<String> {
+        let (well, what) = match watch {
+            WatchBy::None => (self.accepted, "were accepted"),
+            WatchBy::One | WatchBy::Each => (self.succeeded, "succeeded"),
+        };
+        if well == self.submitted {
+            return None;
+        }
         let refused = self.refused.iter().map(|(code, count)| (*code, *count));
         let ended = [("FAILED", self.failed), ("CANCELLED", self.cancelled)];
         let parts: BTreeMap<_, _> = refused.chain(ended).filter(|(_, count)| *count > 0).collect();
         let parts: Vec<_> = parts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-        format!("of {} tasks {} succeeded: {}", self.submitted, self.succeeded, parts.join(", "))
+        Some(format!("of {} tasks {well} {what}: {}", self.submitted, parts.join(", ")))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::Semaphore;
-    use tonic::Code;
-
-    use super::*;
-
-    fn succeeded() -> Task {
-        Task { state: TaskState::Succeeded.into(), ..Task::default() }
-    }
-
-    fn send(record: &Record, tasks: usize, room: &Arc<Semaphore>) -> Range<usize> {
-        let room = room.clone().try_acquire_owned().expect("there is room");
-        record.sending(vec![Instant::now(); tasks].into_iter(), Some(room))
-    }
-
-    #[test]
-    fn a_call_makes_way_at_its_answer_or_when_its_tasks_have_ended() {
-        for (next_after, room_after_answer) in [(NextAfter::Ack, 1), (NextAfter::End, 0)] {
-            let (record, room) = (Record::new(Instant::now(), next_after), Arc::new(Semaphore::new(1)));
-            let tasks = send(&record, 2, &room);
-            // One is pushed before the answer, and twice.
-            for _ in 0..2 {
-                record.ended([(0, &succeeded())].into_iter());
-            }
-            assert_eq!(room.available_permits(), 0, "{next_after:?}");
-            record.answered(tasks, [Ok(()), Ok(())].into_iter());
-            assert_eq!(room.available_permits(), room_after_answer, "{next_after:?}");
-            record.ended([(1, &succeeded())].into_iter());
-            assert_eq!(room.available_permits(), 1, "{next_after:?}");
-            assert!(record.found().totals.all_succeeded());
-        }
-    }
-
-    #[tokio::test]
-    async fn it_is_over_when_everything_was_sent_and_what_was_accepted_has_ended() {
-        let (record, room) = (Record::new(Instant::now(), NextAfter::Ack), Arc::new(Semaphore::new(1)));
-        let tasks = send(&record, 3, &room);
-        let codes = [Ok(()), Err(Code::ResourceExhausted), Err(Code::ResourceExhausted)];
-        record.answered(tasks, codes.into_iter());
-        assert!(record.silence().is_some(), "one is waited for");
-        record.ended([(0, &succeeded())].into_iter());
-        assert!(record.silence().is_none());
-        assert!(!record.state().is_over(), "more may be sent");
-        record.all_sent();
-        record.over().await;
-        let totals = record.found().totals;
-        assert!(!totals.all_succeeded());
-        assert_eq!(totals.complaint(), "of 3 tasks 1 succeeded: 2 RESOURCE_EXHAUSTED");
-    }
-
-    #[test]
-    fn a_task_that_a_resumed_watch_shows_running_has_not_ended() {
-        let (record, room) = (Record::new(Instant::now(), NextAfter::End), Arc::new(Semaphore::new(1)));
-        let tasks = send(&record, 1, &room);
-        record.answered(tasks, [Ok(())].into_iter());
-        let running = Task { state: TaskState::Running.into(), ..Task::default() };
-        record.ended([(0, &running)].into_iter());
-        assert_eq!((record.found().totals.ended(), room.available_permits()), (0, 0));
-        record.ended([(0, &succeeded())].into_iter());
-        assert!(record.found().totals.all_succeeded());
-        assert_eq!(room.available_permits(), 1);
-    }
-
-    #[test]
-    fn a_task_that_was_due_long_ago_has_waited_since() {
-        let due = Instant::now();
-        let record = Record::new(due, NextAfter::Ack);
-        let late = Duration::from_secs(5);
-        let due = due.checked_sub(late).expect("the clock is past its first seconds");
-        let tasks = record.sending([due].into_iter(), None);
-        record.answered(tasks, [Ok(())].into_iter());
-        assert!(record.found().accepting.max >= 5_000.0);
-    }
-}
+mod tests;

@@ -85,16 +85,27 @@ pub(super) struct Round {
 /// What the cluster did.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct OfCluster {
-    pub(super) completed_per_s: f64,
     pub(super) accepted_per_s: f64,
     pub(super) took_s: f64,
     pub(super) tasks: Totals,
     /// From when a task was due to the answer of its submit.
     #[serde(rename = "ack_ms")]
     pub(super) ack: Latency,
+    /// If somebody watched.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(super) ends: Option<EndsSeen>,
+}
+
+/// The ends of the tasks.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct EndsSeen {
+    pub(super) completed_per_s: f64,
     /// From when a task was due to the push of its end.
     #[serde(rename = "end_ms")]
     pub(super) end: Latency,
+    /// From the end itself, by the leader's clock, to its push.
+    #[serde(rename = "push_ms")]
+    pub(super) push: Latency,
     /// The same, with one task at a time in the whole cluster; with the limit only.
     #[serde(rename = "unloaded_end_ms", skip_serializing_if = "Option::is_none")]
     pub(super) unloaded_end: Option<Latency>,
@@ -138,9 +149,10 @@ pub(super) struct Report {
 impl OfStore {
     /// Of the same round.
     pub(super) fn ratios(&self, cluster: &OfCluster) -> Option<Ratios> {
-        let unloaded = cluster.unloaded_end?;
+        let ends = cluster.ends.as_ref()?;
+        let unloaded = ends.unloaded_end?;
         Some(Ratios {
-            ratio: cluster.completed_per_s / self.limit_per_s,
+            ratio: ends.completed_per_s / self.limit_per_s,
             latency_ratio_p50: unloaded.p50 / self.create.p50,
             latency_ratio_p99: unloaded.p99 / self.create.p99,
         })
@@ -150,18 +162,23 @@ impl OfStore {
 /// Of every number that rounds have in common.
 pub(super) fn medians(rounds: &[Round]) -> BTreeMap<&'static str, f64> {
     let cluster = |value: fn(&OfCluster) -> f64| median(rounds.iter().filter_map(|r| r.cluster.as_ref()).map(value));
+    let ends = |value: fn(&EndsSeen) -> f64| {
+        median(rounds.iter().filter_map(|r| r.cluster.as_ref()?.ends.as_ref()).map(value))
+    };
     let unloaded = |value: fn(&Latency) -> f64| {
-        median(rounds.iter().filter_map(|r| r.cluster.as_ref()?.unloaded_end.as_ref()).map(value))
+        median(rounds.iter().filter_map(|r| r.cluster.as_ref()?.ends.as_ref()?.unloaded_end.as_ref()).map(value))
     };
     let limit = |value: fn(&OfStore) -> f64| median(rounds.iter().filter_map(|r| r.limit.as_ref()).map(value));
     let ratio = |value: fn(&Ratios) -> f64| median(rounds.iter().filter_map(|r| r.ratios.as_ref()).map(value));
     let all = [
-        ("completed_per_s", cluster(|c| c.completed_per_s)),
+        ("completed_per_s", ends(|e| e.completed_per_s)),
         ("accepted_per_s", cluster(|c| c.accepted_per_s)),
         ("ack_p50_ms", cluster(|c| c.ack.p50)),
         ("ack_p99_ms", cluster(|c| c.ack.p99)),
-        ("end_p50_ms", cluster(|c| c.end.p50)),
-        ("end_p99_ms", cluster(|c| c.end.p99)),
+        ("end_p50_ms", ends(|e| e.end.p50)),
+        ("end_p99_ms", ends(|e| e.end.p99)),
+        ("push_p50_ms", ends(|e| e.push.p50)),
+        ("push_p99_ms", ends(|e| e.push.p99)),
         ("unloaded_end_p50_ms", unloaded(|l| l.p50)),
         ("unloaded_end_p99_ms", unloaded(|l| l.p99)),
         ("limit_per_s", limit(|l| l.limit_per_s)),
@@ -207,8 +224,8 @@ impl Report {
     /// Each round's main number, so that their spread is seen.
     fn rounds_told(&self) -> String {
         let told = self.rounds.iter().map(|round| match (&round.cluster, &round.limit) {
-            (Some(cluster), Some(limit)) => format!("{:.0} of {:.0}", cluster.completed_per_s, limit.limit_per_s),
-            (Some(cluster), None) => format!("{:.0}", cluster.completed_per_s),
+            (Some(cluster), Some(limit)) => format!("{:.0} of {:.0}", cluster.main_rate(), limit.limit_per_s),
+            (Some(cluster), None) => format!("{:.0}", cluster.main_rate()),
             (None, Some(limit)) => format!("{:.0}", limit.limit_per_s),
             (None, None) => String::new(),
         });
@@ -224,11 +241,19 @@ impl Report {
         };
         let rows = [
             row("due to answer", |round| Some(round.cluster.as_ref()?.ack)),
-            row("due to end pushed", |round| Some(round.cluster.as_ref()?.end)),
-            row("the same, unloaded", |round| round.cluster.as_ref()?.unloaded_end),
+            row("due to end pushed", |round| Some(round.cluster.as_ref()?.ends.as_ref()?.end)),
+            row("end to its push", |round| Some(round.cluster.as_ref()?.ends.as_ref()?.push)),
+            row("due to end, unloaded", |round| round.cluster.as_ref()?.ends.as_ref()?.unloaded_end),
             row("smallest commit", |round| Some(round.limit.as_ref()?.create)),
         ];
         rows.into_iter().flatten().collect()
+    }
+}
+
+impl OfCluster {
+    /// Tasks a second that went as far as was measured.
+    fn main_rate(&self) -> f64 {
+        self.ends.as_ref().map_or(self.accepted_per_s, |ends| ends.completed_per_s)
     }
 }
 
@@ -251,48 +276,4 @@ impl Work {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::bench::record::histogram;
-
-    #[test]
-    fn a_median_is_the_middle_one_or_the_mean_of_the_middle_two() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
-        assert_eq!(median([4.0, 1.0].into_iter()), Some(2.5));
-        assert_eq!(median(std::iter::empty()), None);
-    }
-
-    #[test]
-    fn a_latency_is_shown_as_it_was_up_to_an_hour() {
-        let mut times = histogram();
-        for micros in [1_500, 1_500, 2_000_000, 3_600_000_000, u64::MAX] {
-            times.saturating_record(micros);
-        }
-        let Latency { p50, max, .. } = Latency::of(&times);
-        assert!((p50 - 2_000.0).abs() < 2.0, "{p50}");
-        assert!((max - 3_600_000.0).abs() < 3_600.0, "{max}");
-        times.clear();
-        times.saturating_record(1_500);
-        assert_eq!(Latency::of(&times).p99.to_string(), "1.5");
-    }
-
-    #[test]
-    fn a_ratio_is_of_one_round() {
-        let latency = |p50| Latency { p50, p90: 0.0, p99: 4.0, p999: 0.0, max: 0.0 };
-        let cluster = OfCluster {
-            completed_per_s: 500.0,
-            accepted_per_s: 500.0,
-            took_s: 1.0,
-            tasks: Totals::default(),
-            ack: latency(1.0),
-            end: latency(9.0),
-            unloaded_end: Some(latency(3.0)),
-        };
-        let store = OfStore { limit_per_s: 1_000.0, create: latency(1.5) };
-        let ratios = store.ratios(&cluster).unwrap();
-        let found = [ratios.ratio, ratios.latency_ratio_p50, ratios.latency_ratio_p99];
-        assert_eq!(found.map(|ratio| ratio.to_string()), ["0.5", "2", "1"]);
-        let rounds = [Round { cluster: Some(cluster), limit: Some(store), ratios: Some(ratios) }];
-        assert_eq!(medians(&rounds)["ratio"].to_string(), "0.5");
-    }
-}
+mod tests;

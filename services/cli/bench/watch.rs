@@ -1,13 +1,16 @@
-//! The ends of a measurement's tasks, over one stream: by the label that only they have.
+//! The ends of a measurement's tasks: over one stream, by the label that only they have, or each over its own.
 
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream::ReadyChunks};
 use tonic::{Status, Streaming, transport::Channel};
 
-use crate::wire::proto::v1::{
-    Task, TaskFilter, TaskState, WatchTasksRequest, WatchTasksResponse, task_service_client::TaskServiceClient,
-    watch_tasks_request::Target,
+use crate::{
+    cli::follow::has_ended,
+    wire::proto::v1::{
+        Task, TaskFilter, TaskState, WatchTaskRequest, WatchTasksRequest, WatchTasksResponse,
+        task_service_client::TaskServiceClient, watch_tasks_request::Target,
+    },
 };
 
 /// The label of every task of a bench.
@@ -61,4 +64,18 @@ async fn open(
     };
     let request = WatchTasksRequest { target: Some(Target::Filter(filter)), after_revision };
     Ok(client.watch_tasks(request).await?.into_inner().ready_chunks(CHUNK))
+}
+
+/// Follows one task to its end, over a stream of its own.
+pub(super) async fn one(mut client: TaskServiceClient<Channel>, task_id: String) -> Result<Task, Status> {
+    loop {
+        let request = WatchTaskRequest { task_id: task_id.clone(), after_revision: 0 };
+        let mut events = client.watch_task(request).await?.into_inner();
+        while let Some(event) = events.message().await? {
+            if let Some(ended) = event.task.filter(has_ended) {
+                return Ok(ended);
+            }
+        }
+        // The stream has reached its age.
+    }
 }
