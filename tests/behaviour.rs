@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod lives;
+mod progress;
 mod reads;
 mod watches;
 
@@ -12,6 +13,7 @@ use crate::support::{
     cluster::{Cluster, LIMIT, tasks, workers_are_ready},
     eventually,
     process::Role,
+    scripts::Handlers,
     zookeeper::{fresh_chroot, shared},
 };
 
@@ -20,6 +22,7 @@ pub struct Herdsman {
     pub url: String,
     pub tasks: TaskServiceClient<Channel>,
     _processes: Processes,
+    _handlers: Handlers,
 }
 
 #[allow(dead_code, reason = "held until the end of the test")]
@@ -30,11 +33,12 @@ enum Processes {
 
 impl Herdsman {
     async fn dev(options: &[&str], directory: Option<tempfile::TempDir>) -> Self {
-        let base = ["dev", "--listen", "127.0.0.1:0", "--slots", "4"];
+        let handlers = Handlers::new();
+        let base = ["dev", "--listen", "127.0.0.1:0", "--slots", "4", "--handlers", &handlers.file()];
         let role = Role::start(&[&base, options].concat()).await;
         let url = role.url();
         workers_are_ready(&url, 1).await;
-        Self { tasks: tasks(&url).await, url, _processes: Processes::Dev(role, directory) }
+        Self { tasks: tasks(&url).await, url, _processes: Processes::Dev(role, directory), _handlers: handlers }
     }
 
     pub async fn in_memory() -> Self {
@@ -49,9 +53,11 @@ impl Herdsman {
 
     pub async fn zookeeper() -> Self {
         let tree = format!("{}{}", shared().address(), fresh_chroot());
-        let cluster = Cluster::start(tree, 1, 1, &["--slots", "4"]).await;
+        let handlers = Handlers::new();
+        let cluster = Cluster::start(tree, 1, 1, &["--slots", "4", "--handlers", &handlers.file()]).await;
         let url = cluster.clients[0].url();
-        Self { tasks: cluster.tasks().await, url, _processes: Processes::Cluster(cluster) }
+        let tasks = cluster.tasks().await;
+        Self { tasks, url, _processes: Processes::Cluster(cluster), _handlers: handlers }
     }
 
     pub async fn cluster_service(&self) -> ClusterServiceClient<Channel> {

@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn every_option_has_help_and_an_environment_variable_of_its_own_verb() {
         // What an exec handler finds in its environment; a submit from inside a handler must not take it for its own.
-        let handlers_own = ["HERDSMAN_TASK_ID", "HERDSMAN_ATTEMPT", "HERDSMAN_FENCE"];
+        let handlers_own = ["HERDSMAN_TASK_ID", "HERDSMAN_ATTEMPT", "HERDSMAN_FENCE", "HERDSMAN_PROGRESS_FD"];
         for command in Cli::command().get_subcommands() {
             for option in command.get_opts() {
                 let name = format!("{} --{}", command.get_name(), option.get_id());

@@ -9,7 +9,7 @@ use super::{
     output::Output,
     server::{Server, call},
 };
-use crate::wire::proto::v1;
+use crate::{domain::Fraction, wire::proto::v1};
 
 /// Longest part of a payload or a result that is shown for people, in characters; `--output json` has all of it.
 const PREVIEW_CHARACTERS: usize = 200;
@@ -104,6 +104,18 @@ pub(super) fn failure_line(task: &v1::Task) -> String {
     format!("{reason}{status}: {}", failure.message.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
+/// How far it is, on one line; empty if its handler has not said.
+pub(super) fn progress_line(task: &v1::Task) -> String {
+    let Some(progress) = &task.progress else { return String::new() };
+    let fraction = progress.fraction.and_then(Fraction::new).map(|fraction| fraction.to_string());
+    let details: Vec<_> = progress.details.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let details = (!details.is_empty()).then(|| format!("({})", details.join(", ")));
+    let message = (!progress.message.is_empty()).then(|| progress.message.clone());
+    let parts: Vec<_> = [fraction, message, details].into_iter().flatten().collect();
+    // A handler must not move the cursor of whoever looks.
+    parts.join(" ").replace(char::is_control, "\u{fffd}")
+}
+
 /// Bytes for people: text if it is text, on one line, not all of it.
 pub(super) fn preview(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
@@ -125,7 +137,7 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<SystemTime> 
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-fn details(task: &v1::Task) -> [(&'static str, String); 18] {
+fn details(task: &v1::Task) -> [(&'static str, String); 19] {
     let spec = task.spec.clone().unwrap_or_default();
     let labels: Vec<_> = {
         let mut labels: Vec<_> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -137,6 +149,7 @@ fn details(task: &v1::Task) -> [(&'static str, String); 18] {
     [
         ("task", task.task_id.clone()),
         ("state", state_name(task).to_owned()),
+        ("progress", progress_line(task)),
         ("failure", failure_line(task)),
         ("result", preview(&task.result)),
         ("kind", spec.kind),

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Failure, Fence, Incarnation, Kind, QueueName, TaskId, TaskSpec, Term, Wall, WorkerId};
+use super::{Failure, Fence, Incarnation, Kind, Progress, QueueName, TaskId, TaskSpec, Term, Wall, WorkerId};
 
 /// One try at running a task. The fence is part of it: an id that is submitted again after its task was removed begins
 /// with attempt 1 again, and a worker may still hold attempt 1 of the task before.
@@ -77,6 +77,8 @@ pub struct WorkerHello {
 pub struct RunningAttempt {
     pub attempt: AttemptId,
     pub start_time: Wall,
+    /// The last that its handler said.
+    pub progress: Option<Arc<Progress>>,
 }
 
 /// What a worker says of an attempt.
@@ -85,6 +87,12 @@ pub enum Report {
     Started {
         attempt: AttemptId,
         start_time: Wall,
+    },
+    /// Its handler is alive, and may have said how far it is. Neither committed nor acknowledged.
+    Progress {
+        attempt: AttemptId,
+        /// None: nothing new.
+        progress: Option<Arc<Progress>>,
     },
     Succeeded {
         attempt: AttemptId,
@@ -112,6 +120,7 @@ impl Report {
     pub fn attempt(&self) -> &AttemptId {
         match self {
             Self::Started { attempt, .. }
+            | Self::Progress { attempt, .. }
             | Self::Succeeded { attempt, .. }
             | Self::Failed { attempt, .. }
             | Self::Stopped { attempt }

@@ -8,6 +8,7 @@ mod change;
 mod filter;
 mod fleet;
 mod id;
+mod progress;
 pub mod scheduler;
 mod task;
 mod time;
@@ -20,6 +21,7 @@ pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
 pub use filter::TaskFilter;
 pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
 pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};
+pub use progress::{Fraction, InvalidProgress, MAX_PROGRESS_BYTES, MAX_PROGRESS_DETAILS, Progress};
 pub use scheduler::Scheduler;
 pub use task::{
     Failure, FailureReason, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES,

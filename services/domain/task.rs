@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Fence, Incarnation, Kind, QueueName, Revision, TaskId, Wall, WorkerId};
+use super::{Fence, Incarnation, Kind, Progress, QueueName, Revision, TaskId, Wall, WorkerId};
 
 /// Largest payload, in bytes: a task is a note about work, not the work's data, and lives in ZooKeeper's memory.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -152,6 +152,8 @@ pub struct Task {
     pub fence: Fence,
     pub revision: Revision,
     pub worker_deaths: u32,
+    /// Of an attempt that runs; not stored.
+    pub progress: Option<Arc<Progress>>,
     pub outcome: Option<Outcome>,
     pub traceparent: Option<Arc<str>>,
     pub create_time: Wall,

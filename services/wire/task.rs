@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{InvalidField, items, name, names, proto::v1};
 use crate::domain::{
-    Failure, FailureReason, Fence, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, Outcome,
-    Priority, Revision, Task, TaskFilter, TaskSpec, TaskState, Wall,
+    Failure, FailureReason, Fence, Fraction, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES,
+    Outcome, Priority, Progress, Revision, Task, TaskFilter, TaskSpec, TaskState, Wall,
 };
 
 /// Longest key of a label, in bytes.
@@ -106,6 +106,7 @@ pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
         start_time: task.start_time.map(time_to_proto),
         end_time: task.end_time.map(time_to_proto),
         worker_deaths: i32::try_from(task.worker_deaths).unwrap_or(i32::MAX),
+        progress: task.progress.as_deref().map(progress_to_proto),
     }
 }
 
@@ -132,6 +133,7 @@ pub fn task_from_proto(task: v1::Task) -> Result<Task, InvalidField> {
         fence: Fence(task.fence),
         revision: Revision(task.revision),
         worker_deaths: count("worker_deaths", task.worker_deaths)?,
+        progress: progress_from_proto("progress", task.progress)?,
         outcome,
         traceparent: None,
         create_time: time_from_proto("create_time", task.create_time)?
@@ -171,6 +173,31 @@ pub fn failure_from_proto(failure: v1::TaskFailure) -> Result<Failure, InvalidFi
         return Err(InvalidField::new("failure.message", format!("must be at most {MAX_MESSAGE_BYTES} bytes")));
     }
     Ok(Failure { reason, message: failure.message.into(), exit_status: failure.exit_status })
+}
+
+pub(super) fn progress_to_proto(progress: &Progress) -> v1::TaskProgress {
+    v1::TaskProgress {
+        fraction: progress.fraction.map(Fraction::get),
+        message: progress.message.to_string(),
+        details: progress.details.clone(),
+        update_time: Some(time_to_proto(progress.update_time)),
+    }
+}
+
+pub(super) fn progress_from_proto(
+    field: &str,
+    progress: Option<v1::TaskProgress>,
+) -> Result<Option<Arc<Progress>>, InvalidField> {
+    let Some(progress) = progress else { return Ok(None) };
+    let outside = |value| InvalidField::new("fraction", format!("must be 0 to 1, is {value}"));
+    let read = || {
+        let fraction = progress.fraction.map(|value| Fraction::new(value).ok_or_else(|| outside(value))).transpose()?;
+        let update_time = time_from_proto("update_time", progress.update_time)?.unwrap_or_default();
+        let progress = Progress { fraction, message: progress.message.into(), details: progress.details, update_time };
+        progress.check().map_err(|problem| InvalidField::new("", problem))?;
+        Ok(progress)
+    };
+    read().map(|progress| Some(Arc::new(progress))).map_err(|error: InvalidField| error.within(field))
 }
 
 pub(super) fn state_to_proto(state: TaskState) -> v1::TaskState {

@@ -9,11 +9,14 @@ use super::{
     InvalidField, name,
     proto::internal::v1 as links,
     record::incarnation,
-    task::{failure_from_proto, failure_to_proto, labels, time_from_proto, time_to_proto},
+    task::{
+        failure_from_proto, failure_to_proto, labels, progress_from_proto, progress_to_proto, time_from_proto,
+        time_to_proto,
+    },
 };
 use crate::domain::{
-    AttemptId, Failure, FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Order, Report, RunningAttempt,
-    TaskSpec, Term, Wall, WorkerHello, WorkerOffer,
+    AttemptId, Failure, FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Order, Progress, Report,
+    RunningAttempt, TaskSpec, Term, Wall, WorkerHello, WorkerOffer,
 };
 
 /// Longest version of a program, in bytes: a semantic version with its build metadata.
@@ -57,9 +60,10 @@ impl TryFrom<links::LinkWorkerRequest> for WorkerToLeader {
         Ok(match request.message.ok_or_else(missing_message)? {
             Message::Hello(hello) => Self::Hello(hello_from_proto(hello).map_err(|error| error.within("hello"))?),
             Message::Started(started) => {
-                let RunningAttempt { attempt, start_time } = running(&started).map_err(|e| e.within("started"))?;
+                let RunningAttempt { attempt, start_time, .. } = running(started).map_err(|e| e.within("started"))?;
                 Self::Report(Report::Started { attempt, start_time })
             }
+            Message::Progress(report) => Self::Report(progress(report).map_err(|e| e.within("progress"))?),
             Message::Finished(report) => Self::Report(finished(report).map_err(|e| e.within("finished"))?),
             Message::GivenBack(report) => Self::Report(given_back(&report).map_err(|e| e.within("given_back"))?),
             Message::Draining(links::Draining {}) => Self::Draining,
@@ -76,6 +80,7 @@ impl From<WorkerToLeader> for links::LinkWorkerRequest {
             WorkerToLeader::Hello(hello) => Message::Hello(hello_to_proto(hello)),
             WorkerToLeader::Report(report) => match ReportProto::from(report) {
                 ReportProto::Started(started) => Message::Started(started),
+                ReportProto::Progress(progress) => Message::Progress(progress),
                 ReportProto::Finished(finished) => Message::Finished(finished),
                 ReportProto::GivenBack(given_back) => Message::GivenBack(given_back),
             },
@@ -155,7 +160,7 @@ fn hello_from_proto(hello: links::WorkerHello) -> Result<WorkerHello, InvalidFie
         let problem = format!("{held} attempts held on {} slots", hello.slots);
         return Err(InvalidField::new("running", problem));
     }
-    let running = hello.running.iter().map(running).collect::<Result<Vec<_>, _>>();
+    let running = hello.running.into_iter().map(running).collect::<Result<Vec<_>, _>>();
     let running = running.map_err(|error| error.within("running"))?;
     let mut reports = Vec::with_capacity(hello.finished.len() + hello.given_back.len());
     for report in hello.finished {
@@ -198,7 +203,10 @@ fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
         queues: offer.queues.iter().map(ToString::to_string).collect(),
         labels: offer.labels,
         address: offer.address,
-        running: running.iter().map(|running| started(&running.attempt, running.start_time)).collect(),
+        running: running
+            .iter()
+            .map(|running| started(&running.attempt, running.start_time, running.progress.as_deref()))
+            .collect(),
         finished: Vec::new(),
         given_back: Vec::new(),
         draining,
@@ -207,6 +215,8 @@ fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
     for report in reports {
         match ReportProto::from(report) {
             ReportProto::Started(started) => proto.running.push(started),
+            // It is with the attempt that it is of.
+            ReportProto::Progress(_) => {}
             ReportProto::Finished(finished) => proto.finished.push(finished),
             ReportProto::GivenBack(given_back) => proto.given_back.push(given_back),
         }
@@ -214,9 +224,10 @@ fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
     proto
 }
 
-/// The three messages that a report becomes; a hello and the stream carry the same ones.
+/// The messages that a report becomes; a hello and the stream carry the same ones.
 enum ReportProto {
     Started(links::AttemptStarted),
+    Progress(links::AttemptProgress),
     Finished(links::AttemptFinished),
     GivenBack(links::AttemptGivenBack),
 }
@@ -234,7 +245,13 @@ impl From<Report> for ReportProto {
             })
         };
         match report {
-            Report::Started { attempt, start_time } => Self::Started(started(&attempt, start_time)),
+            Report::Started { attempt, start_time } => Self::Started(started(&attempt, start_time, None)),
+            Report::Progress { attempt, progress } => Self::Progress(links::AttemptProgress {
+                task_id: attempt.task_id.to_string(),
+                attempt: attempt.attempt,
+                fence: attempt.fence.0,
+                progress: progress.as_deref().map(progress_to_proto),
+            }),
             Report::Succeeded { attempt, start_time, result } => {
                 finished(attempt, Some(start_time), Outcome::Result(Bytes::copy_from_slice(&result)))
             }
@@ -252,18 +269,25 @@ impl From<Report> for ReportProto {
     }
 }
 
-fn started(attempt: &AttemptId, start_time: Wall) -> links::AttemptStarted {
+fn started(attempt: &AttemptId, start_time: Wall, progress: Option<&Progress>) -> links::AttemptStarted {
     links::AttemptStarted {
         task_id: attempt.task_id.to_string(),
         attempt: attempt.attempt,
         fence: attempt.fence.0,
         start_time: Some(time_to_proto(start_time)),
+        progress: progress.map(progress_to_proto),
     }
 }
 
-fn running(started: &links::AttemptStarted) -> Result<RunningAttempt, InvalidField> {
+fn running(started: links::AttemptStarted) -> Result<RunningAttempt, InvalidField> {
     let attempt = attempt(&started.task_id, started.attempt, started.fence)?;
-    Ok(RunningAttempt { attempt, start_time: start_time(started.start_time)? })
+    let progress = progress_from_proto("progress", started.progress)?;
+    Ok(RunningAttempt { attempt, start_time: start_time(started.start_time)?, progress })
+}
+
+fn progress(report: links::AttemptProgress) -> Result<Report, InvalidField> {
+    let attempt = attempt(&report.task_id, report.attempt, report.fence)?;
+    Ok(Report::Progress { attempt, progress: progress_from_proto("progress", report.progress)? })
 }
 
 fn finished(report: links::AttemptFinished) -> Result<Report, InvalidField> {

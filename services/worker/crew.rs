@@ -2,19 +2,20 @@
 //! and leads a graceful stop to its end. It does not know whether there is a link; whoever holds one hands orders in and
 //! takes messages out.
 
-use std::{collections::VecDeque, future::pending, time::Duration};
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    desk::Desk,
     executor::{Assignment, Ended, Executor},
     handler::Handlers,
     metrics::Metrics,
     slots::{Admission, Slots},
 };
 use crate::{
-    domain::{AttemptId, Order, Report, Term, WorkerHello, WorkerOffer},
+    domain::{AttemptId, Order, Progress, Report, Term, WorkerHello, WorkerOffer},
     runtime::wall_clock::WallClock,
     wire::WorkerToLeader,
 };
@@ -26,6 +27,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(35);
 const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(2);
 /// Most answers about attempts that are not held; a leader that asks faster than it listens is not one.
 const MAX_ASIDES: usize = 2 * WorkerOffer::MAX_SLOTS as usize;
+
+/// Between two looks at what the handlers say of their attempts: a bar that moves twice a second moves, and a worker with
+/// a thousand slots says two thousand things a second at most.
+pub const PROGRESS_PACE: Duration = Duration::from_millis(500);
 
 /// What came of waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,9 @@ pub struct Crew {
     handlers: Handlers,
     slots: Slots,
     executor: Executor,
+    desk: Arc<Desk>,
+    /// When the desk is looked at again, at the earliest.
+    next_look: Instant,
     drain: Duration,
     shutdown: CancellationToken,
     clock: WallClock,
@@ -86,9 +94,12 @@ impl Crew {
         metrics: Metrics,
         clock: WallClock,
     ) -> Self {
+        let desk = Arc::new(Desk::new(metrics.invalid_progress.clone()));
         Self {
             slots: Slots::new(offer.slots),
-            executor: Executor::new(offer.worker_id.clone()),
+            executor: Executor::new(offer.worker_id.clone(), desk.clone()),
+            desk,
+            next_look: Instant::now(),
             offer,
             handlers,
             drain,
@@ -190,9 +201,19 @@ impl Crew {
             (attempt, ended) = self.executor.next_ended() => self.ended(&attempt, ended),
             () = self.shutdown.cancelled(), if self.stopping.is_none() => self.begin_stop(),
             () = at(deadline) => self.pass_deadline(),
+            () = self.desk.called(self.next_look) => self.look(),
         }
         self.advance_stop();
         if matches!(self.stopping, Some(Stopping::Over)) { Step::Leave } else { Step::Went }
+    }
+
+    /// Takes what the handlers say of their attempts.
+    fn look(&mut self) {
+        let now = self.clock.read();
+        self.next_look = Instant::now() + PROGRESS_PACE;
+        for (attempt, said) in self.desk.take() {
+            self.slots.progress(&attempt, said.map(|progress| Progress { update_time: now, ..progress }));
+        }
     }
 
     /// Takes note of the attempts that have ended, without waiting for any.

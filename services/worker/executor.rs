@@ -7,7 +7,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
-use super::handler::{Attempt, Handler, HandlerError};
+use super::{
+    desk::{Desk, Reporter},
+    handler::{Attempt, Handler, HandlerError},
+};
 use crate::{
     domain::{AttemptId, Failure, FailureReason, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, WorkerId},
     runtime::telemetry,
@@ -25,6 +28,7 @@ pub enum Ended {
 /// The attempts of this worker that run. Dropped, it tears them down.
 pub struct Executor {
     worker_id: WorkerId,
+    desk: Arc<Desk>,
     tasks: JoinSet<Ended>,
     attempts: HashMap<Id, AttemptId>,
 }
@@ -37,8 +41,8 @@ pub struct Assignment {
 }
 
 impl Executor {
-    pub fn new(worker_id: WorkerId) -> Self {
-        Self { worker_id, tasks: JoinSet::new(), attempts: HashMap::new() }
+    pub fn new(worker_id: WorkerId, desk: Arc<Desk>) -> Self {
+        Self { worker_id, desk, tasks: JoinSet::new(), attempts: HashMap::new() }
     }
 
     /// Starts an attempt; cancelling the token asks it to stop.
@@ -56,6 +60,7 @@ impl Executor {
             labels: spec.labels.clone(),
             traceparent: telemetry::traceparent(&span).or(traceparent),
             cancelled: cancelled.clone(),
+            reporter: Reporter::new(attempt.clone(), self.desk.clone()),
         };
         let handler = handler.clone();
         let run = async move { ended(handler.run(attempt_of_handler).await) };

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Failure, FailureReason, Fence, Kind, QueueName, TaskId};
+pub use super::desk::Reporter;
+use crate::domain::{Failure, FailureReason, Fence, Kind, Progress, QueueName, TaskId};
 
 /// One attempt, as its handler sees it.
 #[derive(Debug, Clone)]
@@ -24,6 +25,21 @@ pub struct Attempt {
     pub traceparent: Option<Arc<str>>,
     /// Cancelled when the outcome is no longer wanted; return soon after, the slot is held until then.
     pub cancelled: CancellationToken,
+    /// What [`Attempt::progress`] is said through.
+    pub reporter: Reporter,
+}
+
+impl Attempt {
+    /// Says how far it is, to whoever watches the task, and that it is alive. As often as is convenient: what is not yet
+    /// told is replaced, and twice a second the newest is sent.
+    pub fn progress(&self, progress: Progress) {
+        self.reporter.progress(progress);
+    }
+
+    /// Says that it is alive, and nothing new.
+    pub fn heartbeat(&self) {
+        self.reporter.alive();
+    }
 }
 
 /// Runs tasks of one kind. Many attempts may run at the same time on one handler.

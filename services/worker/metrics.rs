@@ -28,6 +28,7 @@ pub struct Metrics {
     linked: Gauge,
     term: Gauge<u64, AtomicU64>,
     links: Counter,
+    pub(super) invalid_progress: Counter,
 }
 
 impl Metrics {
@@ -41,6 +42,7 @@ impl Metrics {
             linked: Gauge::default(),
             term: Gauge::default(),
             links: Counter::default(),
+            invalid_progress: Counter::default(),
         };
         let offered: Gauge = Gauge::default();
         offered.set(slots.into());
@@ -58,6 +60,11 @@ impl Metrics {
         r.register("herdsman_worker_link_up", "1 while linked to a leader", m.linked.clone());
         r.register("herdsman_worker_links", "Links that a leader welcomed", m.links.clone());
         r.register("herdsman_worker_link_term", "Highest term that it was welcomed to", m.term.clone());
+        r.register(
+            "herdsman_worker_invalid_progress_lines",
+            "Lines on HERDSMAN_PROGRESS_FD that could not be read",
+            m.invalid_progress.clone(),
+        );
         metrics
     }
 
@@ -67,7 +74,7 @@ impl Metrics {
 
     pub fn ended(&self, report: &Report, now: Wall) {
         let (outcome, start) = match report {
-            Report::Started { .. } => return,
+            Report::Started { .. } | Report::Progress { .. } => return,
             Report::Succeeded { start_time, .. } => ("succeeded", Some(start_time)),
             Report::Failed { start_time, .. } => ("failed", Some(start_time)),
             Report::Stopped { .. } => ("cancelled", None),

@@ -9,6 +9,7 @@
 //! - [`run`]: the one door
 
 mod crew;
+mod desk;
 mod executor;
 pub mod guard;
 pub mod handler;

@@ -4,12 +4,12 @@
 //!
 //! No clock, no task, no link in here: only what follows from what.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
 use super::executor::Ended;
-use crate::domain::{AttemptId, Report, RunningAttempt, Wall};
+use crate::domain::{AttemptId, Progress, Report, RunningAttempt, Wall};
 
 /// What a hello may carry of reports, in bytes: a thousand slots of full results are 64 MiB, and a message over a link
 /// is at most 4 MiB. Attempts whose report does not fit are named as running, and their report follows the welcome.
@@ -35,9 +35,31 @@ enum Stop {
     Leaving,
 }
 
+/// What the leader of the present link does not know of a running attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    None,
+    /// Its handler is alive.
+    Alive,
+    /// Its handler has said how far it is.
+    Progress,
+}
+
+#[derive(Debug)]
+struct Running {
+    start_time: Wall,
+    cancel: CancellationToken,
+    stop: Option<Stop>,
+    /// The leader of the present link was told that it started.
+    start_said: bool,
+    /// The last that its handler said.
+    progress: Option<Arc<Progress>>,
+    news: News,
+}
+
 #[derive(Debug)]
 enum Stage {
-    Running { start_time: Wall, cancel: CancellationToken, stop: Option<Stop> },
+    Running(Running),
     Ended(Report),
 }
 
@@ -74,7 +96,10 @@ impl Slots {
     }
 
     pub fn admit(&mut self, attempt: &AttemptId) -> Admission {
-        if self.held.contains_key(attempt) {
+        if let Some(held) = self.held.get_mut(attempt) {
+            if let Stage::Running(running) = &mut held.stage {
+                running.start_said = false;
+            }
             self.say(attempt);
             Admission::Held
         } else if self.held.len() >= self.count {
@@ -87,7 +112,8 @@ impl Slots {
     /// The attempt runs, and stops when `cancel` is cancelled.
     pub fn start(&mut self, attempt: &AttemptId, start_time: Wall, cancel: CancellationToken) {
         self.running += 1;
-        self.hold(attempt, Stage::Running { start_time, cancel, stop: None });
+        let (stop, start_said, progress, news) = (None, false, None, News::None);
+        self.hold(attempt, Stage::Running(Running { start_time, cancel, stop, start_said, progress, news }));
     }
 
     /// The attempt is not started, and is to run elsewhere.
@@ -105,9 +131,9 @@ impl Slots {
     pub fn cancel(&mut self, attempt: &AttemptId) -> bool {
         match self.held.get_mut(attempt).map(|held| &mut held.stage) {
             None => false,
-            Some(Stage::Running { cancel, stop, .. }) => {
-                *stop = Some(Stop::Cancelled);
-                cancel.cancel();
+            Some(Stage::Running(running)) => {
+                running.stop = Some(Stop::Cancelled);
+                running.cancel.cancel();
                 true
             }
             Some(Stage::Ended(_)) => {
@@ -120,17 +146,35 @@ impl Slots {
     /// Stops whatever runs; it is to run elsewhere.
     pub fn stop_all(&mut self) {
         for held in self.held.values_mut() {
-            if let Stage::Running { cancel, stop, .. } = &mut held.stage {
-                stop.get_or_insert(Stop::Leaving);
-                cancel.cancel();
+            if let Stage::Running(running) = &mut held.stage {
+                running.stop.get_or_insert(Stop::Leaving);
+                running.cancel.cancel();
             }
         }
+    }
+
+    /// The handler of an attempt is alive, and may have said how far it is. Of no interest once it is to stop.
+    pub fn progress(&mut self, attempt: &AttemptId, said: Option<Progress>) {
+        let Some(Held { stage: Stage::Running(running), .. }) = self.held.get_mut(attempt) else { return };
+        if running.stop.is_some() {
+            return;
+        }
+        let new = said.filter(|said| running.progress.as_ref().is_none_or(|before| !before.says_the_same(said)));
+        match new {
+            Some(progress) => {
+                running.progress = Some(Arc::new(progress));
+                running.news = News::Progress;
+            }
+            None if running.news == News::None => running.news = News::Alive,
+            None => {}
+        }
+        self.say(attempt);
     }
 
     /// An attempt has ended. None: it was not running.
     pub fn ended(&mut self, attempt: &AttemptId, ended: Ended) -> Option<&Report> {
         let held = self.held.get_mut(attempt)?;
-        let Stage::Running { start_time, stop, .. } = held.stage else { return None };
+        let Stage::Running(Running { start_time, stop, .. }) = held.stage else { return None };
         let id = attempt.clone();
         held.stage = Stage::Ended(match (stop, ended) {
             (Some(Stop::Cancelled), _) => Report::Stopped { attempt: id },
@@ -143,13 +187,13 @@ impl Slots {
         self.say(attempt);
         match &self.held.get(attempt)?.stage {
             Stage::Ended(report) => Some(report),
-            Stage::Running { .. } => None,
+            Stage::Running(_) => None,
         }
     }
 
     /// Whatever still runs is taken as ended: nobody waits for it any longer.
     pub fn abandon(&mut self) -> Vec<AttemptId> {
-        let running = self.held.iter().filter(|(_, held)| matches!(held.stage, Stage::Running { .. }));
+        let running = self.held.iter().filter(|(_, held)| matches!(held.stage, Stage::Running(_)));
         let running: Vec<_> = running.map(|(attempt, _)| attempt.clone()).collect();
         for attempt in &running {
             self.ended(attempt, Ended::Aborted);
@@ -174,13 +218,15 @@ impl Slots {
         let (mut running, mut reports, mut late) = (Vec::new(), Vec::new(), Vec::new());
         for (attempt, held) in &mut self.held {
             held.unsaid = None;
-            match &held.stage {
-                Stage::Running { start_time, .. } => {
-                    running.push(RunningAttempt { attempt: attempt.clone(), start_time: *start_time });
+            match &mut held.stage {
+                Stage::Running(held) => {
+                    (held.start_said, held.news) = (true, News::None);
+                    let (start_time, progress) = (held.start_time, held.progress.clone());
+                    running.push(RunningAttempt { attempt: attempt.clone(), start_time, progress });
                 }
                 Stage::Ended(report) => match (room.checked_sub(bytes(report)), start_of(report)) {
                     (None, Some(start_time)) => {
-                        running.push(RunningAttempt { attempt: attempt.clone(), start_time });
+                        running.push(RunningAttempt { attempt: attempt.clone(), start_time, progress: None });
                         late.push(attempt.clone());
                     }
                     (left, _) => {
@@ -196,14 +242,24 @@ impl Slots {
         (running, reports)
     }
 
-    /// The next thing to say: that an attempt started or, if it has ended meanwhile, how.
+    /// The next thing to say: that an attempt started, how far it is or, if it has ended meanwhile, how.
     pub fn next(&mut self) -> Option<Report> {
         while let Some((_, attempt)) = self.unsaid.pop_first() {
             let Some(held) = self.held.get_mut(&attempt) else { continue };
             held.unsaid = None;
-            match &held.stage {
-                Stage::Running { start_time, .. } => {
-                    return Some(Report::Started { attempt, start_time: *start_time });
+            match &mut held.stage {
+                Stage::Running(running) if !running.start_said => {
+                    running.start_said = true;
+                    let start_time = running.start_time;
+                    if running.news != News::None {
+                        self.say(&attempt);
+                    }
+                    return Some(Report::Started { attempt, start_time });
+                }
+                Stage::Running(running) => {
+                    let news = std::mem::replace(&mut running.news, News::None);
+                    let progress = running.progress.clone().filter(|_| news == News::Progress);
+                    return Some(Report::Progress { attempt, progress });
                 }
                 Stage::Ended(report) => return Some(report.clone()),
             }
@@ -223,7 +279,7 @@ fn bytes(report: &Report) -> usize {
     match report {
         Report::Succeeded { result, .. } => result.len(),
         Report::Failed { failure, .. } => failure.message.len(),
-        Report::Started { .. } | Report::Stopped { .. } | Report::GivenBack { .. } => 0,
+        Report::Started { .. } | Report::Progress { .. } | Report::Stopped { .. } | Report::GivenBack { .. } => 0,
     }
 }
 
@@ -232,7 +288,7 @@ fn start_of(report: &Report) -> Option<Wall> {
         Report::Started { start_time, .. }
         | Report::Succeeded { start_time, .. }
         | Report::Failed { start_time, .. } => Some(*start_time),
-        Report::Stopped { .. } | Report::GivenBack { .. } => None,
+        Report::Progress { .. } | Report::Stopped { .. } | Report::GivenBack { .. } => None,
     }
 }
 

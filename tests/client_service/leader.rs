@@ -99,6 +99,7 @@ impl World {
             fence: Fence(0),
             revision: Revision(0),
             worker_deaths: 0,
+            progress: None,
             outcome: None,
             traceparent: None,
             create_time: Wall(1),

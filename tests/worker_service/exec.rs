@@ -4,10 +4,10 @@ use std::{fmt::Write as _, fs, path::PathBuf, process::Stdio, sync::Arc, time::D
 
 use bytes::Bytes;
 use herdsman::{
-    domain::{FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES},
+    domain::{AttemptId, FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES},
     worker::{
         guard::Guard,
-        handler::{Attempt, Handler, HandlerError},
+        handler::{Attempt, Handler, HandlerError, Reporter},
         handlers,
     },
 };
@@ -66,6 +66,7 @@ fn attempt(payload: impl Into<Bytes>) -> Attempt {
         labels: [].into(),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
         cancelled: CancellationToken::new(),
+        reporter: Reporter::detached(AttemptId { task_id: "the-task".parse().unwrap(), attempt: 3, fence: Fence(77) }),
     }
 }
 
@@ -118,7 +119,10 @@ async fn the_environment_is_clean() {
         "[handlers.env]\nprogram = \"/usr/bin/env\"\nenv = { A = \"b\" }\npass_env = [\"PATH\", \"NOT_SET_ANYWHERE\"]",
     );
     let result = String::from_utf8(run(&handler, attempt("")).await.unwrap().into()).unwrap();
-    let mut lines: Vec<_> = result.lines().collect();
+    // Whoever started the tests may have left something open, and so have taken the number.
+    let plain =
+        |line: &str| line.split_once("_FD=").map_or_else(|| line.to_owned(), |(name, _)| format!("{name}_FD=3"));
+    let mut lines: Vec<_> = result.lines().map(plain).collect();
     lines.sort_unstable();
     let path = format!("PATH={}", std::env::var("PATH").unwrap());
     let expected = [
@@ -126,6 +130,7 @@ async fn the_environment_is_clean() {
         "HERDSMAN_ATTEMPT=3",
         "HERDSMAN_FENCE=77",
         "HERDSMAN_KIND=shell",
+        "HERDSMAN_PROGRESS_FD=3",
         "HERDSMAN_QUEUE=night",
         "HERDSMAN_TASK_ID=the-task",
         &path,
@@ -135,12 +140,14 @@ async fn the_environment_is_clean() {
 }
 
 #[tokio::test]
-async fn a_program_inherits_no_descriptor_of_its_worker_or_its_guard() {
-    let script = "ls /proc/self/fd";
+async fn a_program_inherits_no_descriptor_of_its_worker_or_its_guard_but_the_one_for_its_progress() {
+    let script = "echo $HERDSMAN_PROGRESS_FD; ls /proc/self/fd";
+    let result = String::from_utf8(run_script(script, "").await.unwrap().into()).unwrap();
+    let (number, open) = result.split_once('\n').unwrap();
     // Whoever started the tests may have left something open.
-    let plain = std::process::Command::new("/bin/sh").args(["-c", script]).output().unwrap();
-    let plain = String::from_utf8(plain.stdout).unwrap();
-    assert_eq!(run_script(script, "").await.unwrap(), plain);
+    let script = format!("exec {number}>/dev/null; ls /proc/self/fd");
+    let plain = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(open, String::from_utf8(plain.stdout).unwrap());
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::support::eventually;
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 type Responses<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -36,7 +36,7 @@ type Responses<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Sen
 const MESSAGES: usize = 64;
 
 /// The leader's end of one link.
-struct Line {
+pub(super) struct Line {
     said: Streaming<LinkWorkerRequest>,
     tell: mpsc::Sender<Result<LinkWorkerResponse, Status>>,
 }
@@ -85,40 +85,40 @@ impl Line {
         }
     }
 
-    async fn report(&mut self) -> Report {
+    pub async fn report(&mut self) -> Report {
         match self.next().await {
             Some(WorkerToLeader::Report(report)) => report,
             other => panic!("expected a report, got {other:?}"),
         }
     }
 
-    fn tell(&self, message: LeaderToWorker) {
+    pub fn tell(&self, message: LeaderToWorker) {
         let _ = self.tell.try_send(Ok(message.into()));
     }
 
-    fn assign(&self, task_id: &str, kind: &str, payload: &[u8]) {
+    pub fn assign(&self, task_id: &str, kind: &str, payload: &[u8]) {
         let spec = Arc::new(TaskSpec::new(kind.parse().unwrap(), payload));
         let order = Order::Assign { attempt: id(task_id), spec, traceparent: None };
         self.tell(LeaderToWorker::Order(order));
     }
 
     /// Passes over what starts, and returns the first report of an end.
-    async fn end(&mut self) -> Report {
+    pub async fn end(&mut self) -> Report {
         loop {
             match self.report().await {
-                Report::Started { .. } => {}
+                Report::Started { .. } | Report::Progress { .. } => {}
                 report => return report,
             }
         }
     }
 }
 
-fn id(task_id: &str) -> AttemptId {
+pub(super) fn id(task_id: &str) -> AttemptId {
     AttemptId { task_id: task_id.parse().unwrap(), attempt: 1, fence: Fence(9) }
 }
 
-struct Scene {
-    leadership: Box<dyn Leadership>,
+pub(super) struct Scene {
+    pub leadership: Box<dyn Leadership>,
     lines: mpsc::Receiver<Line>,
     /// Where the worker serves health and metrics.
     address: String,
@@ -128,6 +128,10 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
+        Self::with(Handlers::built_in()).await
+    }
+
+    pub async fn with(handlers: Handlers) -> Self {
         let store: Arc<dyn Store> = Arc::new(EmbeddedStore::in_memory().unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -148,14 +152,14 @@ impl Scene {
             slots: 4,
             queues: [herdsman::domain::QueueName::default()].into(),
             labels: [].into(),
-            handlers: Handlers::built_in(),
+            handlers,
             drain: LIMIT,
         };
         let worker = tokio::spawn(worker::run(options, shutdown.clone()));
         Self { leadership, lines, address, shutdown, worker }
     }
 
-    async fn line(&mut self) -> (Line, WorkerHello) {
+    pub async fn line(&mut self) -> (Line, WorkerHello) {
         let mut line = timeout(LIMIT, self.lines.recv()).await.expect("the worker dials").unwrap();
         match line.next().await {
             Some(WorkerToLeader::Hello(hello)) => (line, hello),
@@ -164,7 +168,11 @@ impl Scene {
     }
 
     async fn linked() -> (Self, Line) {
-        let mut scene = Self::new().await;
+        Self::linked_with(Handlers::built_in()).await
+    }
+
+    pub async fn linked_with(handlers: Handlers) -> (Self, Line) {
+        let mut scene = Self::with(handlers).await;
         let (line, _) = scene.line().await;
         line.tell(LeaderToWorker::Welcome(scene.leadership.term()));
         (scene, line)
@@ -179,7 +187,7 @@ impl Scene {
         eventually(what, LIMIT, async || (self.is_member() == expected).then_some(())).await;
     }
 
-    async fn metrics(&self) -> String {
+    pub async fn metrics(&self) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(&self.address).await.unwrap();
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();

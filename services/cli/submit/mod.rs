@@ -15,7 +15,7 @@ use super::{
     options::label,
     output::Output,
     server::Server,
-    watch::{ending, show},
+    watch::{Sight, ending},
 };
 use crate::wire::proto::v1;
 use progress::Progress;
@@ -104,9 +104,10 @@ impl Submit {
             return if output.is_json() { output.json(&task) } else { output.line(&task.task_id) };
         }
         let mut succeeded = false;
+        let mut sight = Sight::new(output);
         follow(client, &[task.task_id], |task| {
             succeeded = task.state() == v1::TaskState::Succeeded;
-            show(output, &task)
+            sight.show(&task)
         })
         .await?;
         if succeeded { Ok(()) } else { Err(Failure::Untrue) }

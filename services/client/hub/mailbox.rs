@@ -16,7 +16,7 @@ use crate::{
 
 /// Most distinct tasks with an unread change, for a watch by filter.
 pub(super) const MAX_PENDING_TASKS: usize = 10_000;
-/// Most bytes of results and failures among unread changes: 64 of the largest.
+/// Most bytes of results, failures and progress among unread changes: 64 of the largest.
 pub(super) const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 
 /// One thing to tell.
@@ -276,5 +276,5 @@ impl Mailbox {
 
 /// What a task weighs beyond its fixed size, in bytes; the spec is shared, and here without its payload.
 fn bytes(task: &Task) -> usize {
-    task.outcome.as_ref().map_or(0, Outcome::bytes)
+    task.outcome.as_ref().map_or(0, Outcome::bytes) + task.progress.as_ref().map_or(0, |progress| progress.bytes())
 }

@@ -189,6 +189,7 @@ fn of_submit(error: CallError) -> CallError {
 fn accepted(task: &Task) -> Outcome {
     let mut task = task_to_proto(task, Detail::Summary);
     task.spec = None;
+    task.progress = None;
     if let Some(failure) = &mut task.failure {
         failure.message.clear();
     }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Effect, MAX_WORKER_DEATHS, Note, Scheduler, fleet::Hold};
 use crate::domain::{
-    AttemptId, Change, Failure, FailureReason, Now, Order, Outcome, Report, Status, Task, TaskEvent, TaskId, TaskState,
-    Wall, WorkerId,
+    AttemptId, Change, Failure, FailureReason, Now, Order, Outcome, Progress, Report, Status, Task, TaskEvent, TaskId,
+    TaskState, Wall, WorkerId,
 };
 
 /// How long a worker that did not begin what it was given gets nothing more. It and the leader disagree about its slots or
@@ -28,15 +28,15 @@ pub(super) enum Return {
 impl Scheduler {
     pub(super) fn report(&mut self, now: Now, worker: &WorkerId, report: Report, effects: &mut Vec<Effect>) {
         let attempt = report.attempt().clone();
-        if let Report::Started { start_time, .. } = report {
-            if self.is_current(worker, &attempt) {
-                self.started(&attempt, start_time, effects);
-            } else {
-                self.stop_stray(worker, attempt, effects);
-            }
-            return;
+        let current = self.is_current(worker, &attempt);
+        match report {
+            Report::Started { start_time, .. } if current => return self.started(&attempt, start_time, effects),
+            Report::Started { .. } => return self.stop_stray(worker, attempt, effects),
+            Report::Progress { progress, .. } if current => return self.progressed(&attempt, progress, effects),
+            Report::Progress { .. } => return,
+            _ => {}
         }
-        if self.is_current(worker, &attempt) {
+        if current {
             let task_id = &attempt.task_id;
             match report {
                 Report::Succeeded { start_time, result, .. } => {
@@ -49,7 +49,10 @@ impl Scheduler {
                     self.fleet.rest(worker, now.monotonic.after(REST));
                     self.take_back(now, task_id, Return::Unbegun, effects);
                 }
-                Report::GivenBack { started: true, .. } | Report::Stopped { .. } | Report::Started { .. } => {
+                Report::GivenBack { started: true, .. }
+                | Report::Stopped { .. }
+                | Report::Started { .. }
+                | Report::Progress { .. } => {
                     self.take_back(now, task_id, Return::GivenBack, effects);
                 }
             }
@@ -89,6 +92,22 @@ impl Scheduler {
         }
     }
 
+    /// A running attempt has got further: the watchers are told, and nothing is written down.
+    fn progressed(&mut self, attempt: &AttemptId, progress: Option<Arc<Progress>>, effects: &mut Vec<Effect>) {
+        let Some(progress) = progress else { return };
+        let new = self.table.get(&attempt.task_id).is_some_and(|entry| {
+            entry.task.state == TaskState::Running && entry.task.progress.as_ref() != Some(&progress)
+        });
+        if new {
+            let revision = self.next_revision();
+            let further = |task: &mut Task| {
+                task.progress = Some(progress);
+                task.revision = revision;
+            };
+            self.transition(&attempt.task_id, effects, further, |_| None);
+        }
+    }
+
     /// An attempt runs whose outcome nobody wants: its slot is held until the worker says that it stopped.
     pub(super) fn stop_stray(&mut self, worker: &WorkerId, attempt: AttemptId, effects: &mut Vec<Effect>) {
         self.fleet.set_hold(worker, attempt.clone(), Hold::Stopping);
@@ -117,6 +136,7 @@ impl Scheduler {
             task.end_time = Some(now.wall);
             task.revision = revision;
             task.incarnation = None;
+            task.progress = None;
             task.outcome = Some(outcome);
         };
         let finished =
@@ -144,6 +164,7 @@ impl Scheduler {
             task.state = TaskState::Pending;
             task.revision = revision;
             task.incarnation = None;
+            task.progress = None;
         };
         let given_back =
             |task: &Task| Some(Change::GivenBack { task_id: task_id.clone(), worker, status: status_of(task) });
@@ -199,6 +220,7 @@ fn status_of(task: &Task) -> Status {
 fn name(report: &Report) -> &'static str {
     match report {
         Report::Started { .. } => "started",
+        Report::Progress { .. } => "progress",
         Report::Succeeded { .. } => "succeeded",
         Report::Failed { .. } => "failed",
         Report::Stopped { .. } => "stopped",

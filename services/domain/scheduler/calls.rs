@@ -88,6 +88,7 @@ pub(super) fn pending(submission: &Submission) -> Task {
         fence: Fence::default(),
         revision: submission.revision,
         worker_deaths: 0,
+        progress: None,
         outcome: None,
         traceparent: submission.traceparent.clone(),
         create_time: submission.create_time,

@@ -7,7 +7,7 @@ use crate::domain::{
 
 /// Most bytes of the tasks, or of the workers, of one page; the last one may pass it.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
-/// What a task costs in a page beside its labels and its failure: ids, names, times.
+/// What a task costs in a page beside its labels, its failure and its progress: ids, names, times.
 const TASK_BYTES: usize = 512;
 /// What a worker costs in a page beside what it offers: ids, numbers.
 const WORKER_BYTES: usize = 256;
@@ -114,5 +114,5 @@ fn page_bytes(task: &Task) -> usize {
         Some(crate::domain::Outcome::Failed(failure)) => failure.message.len(),
         _ => 0,
     };
-    TASK_BYTES + labels + failure
+    TASK_BYTES + labels + failure + task.progress.as_ref().map_or(0, |progress| progress.bytes())
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Effect, Note, Scheduler, attempts::Return, fleet::Hold, placement::order};
-use crate::domain::{AttemptId, Change, Incarnation, Now, Order, Report, WorkerHello, WorkerId};
+use crate::domain::{AttemptId, Change, Incarnation, Now, Order, Report, RunningAttempt, WorkerHello, WorkerId};
 
 impl Scheduler {
     pub(super) fn hello(&mut self, now: Now, hello: WorkerHello, effects: &mut Vec<Effect>) {
@@ -22,16 +22,11 @@ impl Scheduler {
         }
         self.fleet.link(hello.offer, hello.draining);
         effects.push(Effect::Welcome { worker: worker.clone() });
-        self.reconcile(
-            now,
-            &worker,
-            hello
-                .running
-                .into_iter()
-                .map(|running| Report::Started { attempt: running.attempt, start_time: running.start_time })
-                .chain(hello.reports),
-            effects,
-        );
+        let running = hello.running.into_iter().flat_map(|RunningAttempt { attempt, start_time, progress }| {
+            let progress = progress.map(|it| Report::Progress { attempt: attempt.clone(), progress: Some(it) });
+            std::iter::once(Report::Started { attempt, start_time }).chain(progress)
+        });
+        self.reconcile(now, &worker, running.chain(hello.reports), effects);
     }
 
     /// Brings what the worker says it has and what it was assigned into agreement.

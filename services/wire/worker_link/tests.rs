@@ -27,11 +27,15 @@ fn hello() -> WorkerHello {
             labels: [("zone".into(), "a".into())].into(),
             version: "0.1.0".into(),
         },
-        running: vec![RunningAttempt { attempt: attempt_id("r", 1), start_time: Wall(99) }],
+        running: vec![RunningAttempt { attempt: attempt_id("r", 1), start_time: Wall(99), progress: Some(progress()) }],
         reports: reports(),
         draining: true,
         term: Term(6),
     }
+}
+
+fn progress() -> Arc<Progress> {
+    Arc::new(Progress { update_time: Wall(98), ..Progress::new(0.25).message("on").detail("rows", 7) })
 }
 
 fn there_and_back(message: WorkerToLeader) -> Result<WorkerToLeader, InvalidField> {
@@ -48,7 +52,8 @@ fn refused(change: impl FnOnce(&mut links::WorkerHello)) -> String {
 #[test]
 fn what_a_worker_says_arrives_as_it_was_said() {
     let started = Report::Started { attempt: attempt_id("a", 1), start_time: Wall(17) };
-    let said = reports().into_iter().chain([started]).map(WorkerToLeader::Report);
+    let further = [Some(progress()), None].map(|progress| Report::Progress { attempt: attempt_id("a", 1), progress });
+    let said = reports().into_iter().chain([started]).chain(further).map(WorkerToLeader::Report);
     let others = [WorkerToLeader::Draining, WorkerToLeader::Goodbye, WorkerToLeader::Heartbeat];
     for message in said.chain(others).chain([WorkerToLeader::Hello(hello())]) {
         assert_eq!(there_and_back(message.clone()), Ok(message));
@@ -88,6 +93,10 @@ fn a_hello_outside_its_bounds_is_refused_by_the_name_of_its_field() {
     assert_eq!(refused(|hello| hello.address = "nowhere".into()), "address");
     assert_eq!(refused(|hello| hello.version = "v".repeat(65)), "version");
     assert_eq!(refused(|hello| hello.slots = 4), "running", "more attempts than slots");
+    let field = refused(|hello| hello.running[0].progress.as_mut().unwrap().fraction = Some(1.5));
+    assert_eq!(field, "running.progress.fraction");
+    let field = refused(|hello| hello.running[0].progress.as_mut().unwrap().message = "x".repeat(4_096));
+    assert_eq!(field, "running.progress");
     assert_eq!(refused(|hello| (hello.running[0].task_id, hello.running[0].fence) = ("a".into(), 41)), "running");
     assert_eq!(refused(|hello| hello.finished[0].attempt = 0), "finished.attempt");
     assert_eq!(refused(|hello| hello.given_back[0].fence = 0), "given_back.fence");

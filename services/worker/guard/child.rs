@@ -3,19 +3,23 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    io,
-    os::fd::OwnedFd,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
+    process::{Pid, Signal, kill_process_group},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Take},
     net::{
         UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
+        unix::{OwnedReadHalf, OwnedWriteHalf, pipe},
     },
     process::{ChildStderr, ChildStdout, Command},
     time::timeout,
@@ -76,6 +80,8 @@ pub struct Child {
 pub struct Outputs {
     pub stdout: ChildStdout,
     pub stderr: ChildStderr,
+    /// What it writes to the descriptor that `HERDSMAN_PROGRESS_FD` names.
+    pub progress: pipe::Receiver,
 }
 
 impl Guard {
@@ -86,7 +92,7 @@ impl Guard {
     pub async fn start(&self, launch: Launch<'_>) -> Result<(Child, Outputs), StartError> {
         let program = launch.program.display().to_string();
         let failed = |error: io::Error| StartError::Guard { program: program.clone(), reason: error.to_string() };
-        let (mut guard, socket) = self.spawn(&launch).map_err(failed)?;
+        let (mut guard, socket, progress) = self.spawn(&launch).map_err(failed)?;
         let (Some(stdout), Some(stderr)) = (guard.stdout.take(), guard.stderr.take()) else {
             return Err(failed(io::Error::other("it has no outputs")));
         };
@@ -100,7 +106,7 @@ impl Guard {
             Ok(Ok(Some(Word::Started(group)))) => match Pid::from_raw(group).filter(|group| !group.is_init()) {
                 Some(group) => {
                     let child = Child { guard, words, lifeline: Some(lifeline), group, grace: launch.grace };
-                    return Ok((child, Outputs { stdout, stderr }));
+                    return Ok((child, Outputs { stdout, stderr, progress }));
                 }
                 None => format!("its program has the number {group}"),
             },
@@ -113,9 +119,11 @@ impl Guard {
         Err(StartError::Guard { program, reason })
     }
 
-    fn spawn(&self, launch: &Launch<'_>) -> io::Result<(tokio::process::Child, UnixStream)> {
+    fn spawn(&self, launch: &Launch<'_>) -> io::Result<(tokio::process::Child, UnixStream, pipe::Receiver)> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        let (writing, progress) = pipe::pipe()?;
+        send_descriptor(&ours, writing.into_blocking_fd()?.as_fd())?;
         let mut command = Command::new(&self.executable);
         command
             .arg0("herdsman-guard")
@@ -134,8 +142,19 @@ impl Guard {
         if let Some(directory) = launch.directory {
             command.current_dir(directory);
         }
-        Ok((command.spawn()?, UnixStream::from_std(ours)?))
+        Ok((command.spawn()?, UnixStream::from_std(ours)?, progress))
     }
+}
+
+/// A byte that carries the descriptor: the first thing on a socket, so that there is room for it. Not by inheritance:
+/// other programs are started meanwhile, and would have it too.
+fn send_descriptor(socket: impl AsFd, descriptor: impl AsFd) -> io::Result<()> {
+    let descriptors = [descriptor.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut carried = SendAncillaryBuffer::new(&mut space);
+    carried.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(socket, &[IoSlice::new(&[0])], &mut carried, SendFlags::empty())?;
+    Ok(())
 }
 
 impl Child {

@@ -6,6 +6,9 @@
 //! process group, SIGKILL after a grace. The program's own end is told through the same socket. A socket instead of a
 //! parent-death signal: that one fires at the death of the spawning *thread*, and says nothing in the other direction.
 //!
+//! The program's standard streams go past the guard, and so does its progress: the worker sends the guard the writing end of
+//! a pipe through the socket, ahead of the payload, and the program inherits it.
+//!
 //! A guard that is itself killed guards nothing; as long as the worker lives, the worker then kills the program's
 //! group.
 
@@ -19,6 +22,9 @@ use std::{
 };
 
 pub use child::{Child, End, Launch, Outputs, StartError};
+
+/// Tells the program the number of the descriptor that it may write its progress to.
+const PROGRESS_FD: &str = "HERDSMAN_PROGRESS_FD";
 
 /// The first argument of a guard.
 const GUARD: &str = "__herdsman-guard";

@@ -3,9 +3,10 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Read, Write},
+    io::{self, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
     os::{
-        fd::AsFd,
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
     process::{Child, Command, ExitStatus, Stdio},
@@ -15,11 +16,12 @@ use std::{
 };
 
 use rustix::{
-    io::Errno,
+    io::{Errno, retry_on_intr},
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
     process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid},
 };
 
-use super::Word;
+use super::{PROGRESS_FD, Word};
 use crate::domain::MAX_PAYLOAD_BYTES;
 
 /// The program could not be guarded at all; the worker sees it as a guard that said nothing.
@@ -73,11 +75,19 @@ fn guard(orders: &Orders) -> io::Result<()> {
     // Processes that leave the program's group, and lose their parent, become children of the guard and are found.
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let progress = receive_descriptor(io::stdin())?;
     let mut worker = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut payload = vec![0; orders.payload_bytes];
     worker.read_exact(&mut payload)?;
 
-    let spawned = Command::new(&orders.program).args(&orders.arguments).stdin(Stdio::piped()).process_group(0).spawn();
+    let spawned = Command::new(&orders.program)
+        .args(&orders.arguments)
+        .env(PROGRESS_FD, progress.as_raw_fd().to_string())
+        .stdin(Stdio::piped())
+        .process_group(0)
+        .spawn();
+    // It ends when the program, and what it started, has closed it.
+    drop(progress);
     let mut program = match spawned {
         Ok(program) => program,
         Err(error) => return worker.write_all(Word::Refused(error.to_string()).line().as_bytes()),
@@ -94,6 +104,19 @@ fn guard(orders: &Orders) -> io::Result<()> {
     hunt_survivors();
     let _ = worker.write_all(word_of(status).line().as_bytes());
     Ok(())
+}
+
+/// What the worker sent ahead of the payload. It is inherited by what is started from here on, which is the program.
+fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut carried = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(&mut byte)], &mut carried, RecvFlags::empty()))?;
+    let descriptors = carried.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+        _ => None,
+    });
+    descriptors.flatten().next().ok_or_else(|| io::Error::other("the worker sent no descriptor for the progress"))
 }
 
 /// A program may read its input late, in part, or never.

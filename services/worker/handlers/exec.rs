@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, pin::pin, str::Fr
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::join;
+use futures::future::join3;
 use tokio_util::sync::CancellationToken;
 
-use super::output;
+use super::{output, progress};
 use crate::{
     domain::{FailureReason, MAX_RESULT_BYTES},
     worker::{
@@ -46,7 +46,8 @@ impl Handler for Exec {
             payload: &attempt.payload,
         };
         let started = self.guard.start(launch).await;
-        let (child, Outputs { stdout, stderr }) = started.map_err(|error| HandlerError::new(error.to_string()))?;
+        let (child, Outputs { stdout, stderr, progress: reports }) =
+            started.map_err(|error| HandlerError::new(error.to_string()))?;
 
         let (too_large, enough) = (CancellationToken::new(), CancellationToken::new());
         let stop = async {
@@ -59,15 +60,18 @@ impl Handler for Exec {
             let end = child.end(stop).await;
             (end, tokio::time::Instant::now() + OUTPUT_LIMIT)
         };
-        let mut reading =
-            pin!(join(output::result(stdout, &too_large, &enough), output::log(stderr, &attempt.task_id, &enough)));
+        let mut reading = pin!(join3(
+            output::result(stdout, &too_large, &enough),
+            output::log(stderr, &attempt.task_id, &enough),
+            progress::follow(reports, &attempt.reporter, &enough),
+        ));
         let mut end = pin!(end);
         // Both go on at once; the outputs may close long before the program ends, or be held open after it.
         let ((end, limit), early) = tokio::select! {
             end = &mut end => (end, None),
             outputs = &mut reading => ((&mut end).await, Some(outputs)),
         };
-        let (result, log) = if let Some(outputs) = early {
+        let (result, log, ()) = if let Some(outputs) = early {
             outputs
         } else {
             tokio::select! {

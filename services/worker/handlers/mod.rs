@@ -4,6 +4,7 @@ mod builtin;
 mod exec;
 mod file;
 mod output;
+mod progress;
 
 pub use exec::{Exec, Template, TemplateError};
 pub use file::{LoadError, load};

@@ -53,7 +53,7 @@ pub(super) async fn log(mut stderr: impl AsyncRead + Unpin, task_id: &TaskId, en
 }
 
 /// None: it has ended, or nobody waits for more.
-async fn read(pipe: &mut (impl AsyncRead + Unpin), enough: &CancellationToken) -> Option<Vec<u8>> {
+pub(super) async fn read(pipe: &mut (impl AsyncRead + Unpin), enough: &CancellationToken) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(READ_BYTES);
     tokio::select! {
         read = pipe.read_buf(&mut bytes) => read.ok().filter(|&read| read > 0).map(|_| bytes),

@@ -21,7 +21,7 @@ fn chance(state: &mut u64) -> u64 {
 
 /// What is counted and queued along the way agrees with what is held.
 fn check(slots: &Slots) {
-    let running = slots.held.values().filter(|held| matches!(held.stage, Stage::Running { .. })).count();
+    let running = slots.held.values().filter(|held| matches!(held.stage, Stage::Running(_))).count();
     assert_eq!(slots.running(), running);
     assert!(slots.taken() <= SLOTS as usize);
     let queued: BTreeSet<_> = slots.unsaid.iter().map(|(place, attempt)| (*place, attempt.clone())).collect();
@@ -45,6 +45,7 @@ fn whatever_happens_the_count_and_the_queue_agree_with_what_is_held() {
             4 => drop(slots.ended(&attempt, Ended::Succeeded([].into())).cloned()),
             5 => slots.acknowledge(&attempt),
             6 | 7 => drop(slots.next()),
+            8 if step % 2 == 0 => slots.progress(&attempt, (step % 4 == 0).then(|| Progress::new(0.5))),
             _ if step % 10 == 0 => drop(slots.introduce()),
             _ if step % 10 == 1 => slots.stop_all(),
             _ if step % 10 == 2 => drop(slots.abandon()),
@@ -78,4 +79,31 @@ fn a_report_of_a_removed_task_is_not_taken_for_one_of_the_task_that_took_its_id(
     slots.acknowledge(&id(0));
     assert_eq!(slots.next(), Some(Report::Started { attempt: younger, start_time: Wall(0) }));
     assert_eq!((slots.next(), slots.running()), (None, 1));
+}
+
+#[test]
+fn the_newest_progress_is_said_after_the_start_and_once() {
+    let mut slots = Slots::new(SLOTS);
+    slots.start(&id(0), Wall(0), CancellationToken::new());
+    slots.progress(&id(0), Some(Progress::new(0.1)));
+    slots.progress(&id(0), Some(Progress::new(0.2)));
+    slots.progress(&id(0), None);
+    let progress = |fraction: f64| Some(Arc::new(Progress::new(fraction)));
+    let said = |slots: &mut Slots| std::iter::from_fn(|| slots.next()).collect::<Vec<_>>();
+    let started = Report::Started { attempt: id(0), start_time: Wall(0) };
+    assert_eq!(said(&mut slots), [started.clone(), Report::Progress { attempt: id(0), progress: progress(0.2) }]);
+    // That it says the same again says that it is alive.
+    for again in [Some(Progress { update_time: Wall(9), ..Progress::new(0.2) }), None] {
+        slots.progress(&id(0), again);
+        assert_eq!(said(&mut slots), [Report::Progress { attempt: id(0), progress: None }]);
+    }
+    slots.progress(&id(0), Some(Progress::new(0.3)));
+    let (running, _) = slots.introduce();
+    assert_eq!((running[0].progress.clone(), said(&mut slots)), (progress(0.3), vec![]), "the hello says it");
+    assert_eq!(slots.admit(&id(0)), Admission::Held);
+    assert_eq!(said(&mut slots), [started], "it was assigned again: the start is said again");
+    slots.cancel(&id(0));
+    slots.progress(&id(0), Some(Progress::new(0.4)));
+    slots.progress(&id(1), Some(Progress::new(0.4)));
+    assert_eq!(said(&mut slots), [], "what is to stop, or is not held, is of no interest");
 }

@@ -33,6 +33,7 @@ fn with_result(name: &str, revision: u64, state: TaskState, result_bytes: usize)
         fence: Fence(0),
         revision: Revision(revision),
         worker_deaths: 0,
+        progress: None,
         outcome,
         traceparent: None,
         create_time: Wall(0),

@@ -1,8 +1,13 @@
 //! A worker that does what it is told, and remembers: what the real one's slots promise, without its handlers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use crate::domain::{AttemptId, Incarnation, Order, Report, RunningAttempt, Term, Wall, WorkerHello, WorkerOffer};
+use crate::domain::{
+    AttemptId, Incarnation, Order, Progress, Report, RunningAttempt, Term, Wall, WorkerHello, WorkerOffer,
+};
 
 /// One life of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -14,6 +19,8 @@ pub struct Hand {
     pub running: BTreeSet<AttemptId>,
     /// Those of them that it was told to stop.
     pub cancelled: BTreeSet<AttemptId>,
+    /// The last that their handlers said.
+    pub progress: BTreeMap<AttemptId, Arc<Progress>>,
     /// What nobody acknowledged.
     pub reports: BTreeMap<AttemptId, Report>,
 }
@@ -37,13 +44,18 @@ impl Hand {
             draining: false,
             running: BTreeSet::new(),
             cancelled: BTreeSet::new(),
+            progress: BTreeMap::new(),
             reports: BTreeMap::new(),
         }
     }
 
     /// Its first word on a link.
     pub fn hello(&self, offer: WorkerOffer, now: Wall) -> WorkerHello {
-        let running = self.running.iter().map(|attempt| RunningAttempt { attempt: attempt.clone(), start_time: now });
+        let running = self.running.iter().map(|attempt| RunningAttempt {
+            attempt: attempt.clone(),
+            start_time: now,
+            progress: self.progress.get(attempt).cloned(),
+        });
         WorkerHello {
             offer,
             running: running.collect(),
@@ -94,6 +106,7 @@ impl Hand {
     pub fn end(&mut self, report: Report) -> Report {
         let attempt = report.attempt().clone();
         self.running.remove(&attempt);
+        self.progress.remove(&attempt);
         let report =
             if self.cancelled.remove(&attempt) { Report::Stopped { attempt: attempt.clone() } } else { report };
         self.reports.insert(attempt, report.clone());

@@ -11,6 +11,7 @@ pub fn check(world: &World) {
     nobody_waits_beside_a_free_slot(world);
     counts_are_those_of_the_tasks(world);
     no_attempt_begins_twice(world);
+    only_what_runs_has_progress(world);
 }
 
 /// What holds whenever something has become durable or has left.
@@ -76,6 +77,13 @@ fn counts_are_those_of_the_tasks(world: &World) {
 fn no_attempt_begins_twice(world: &World) {
     for (attempt, runs) in &world.runs {
         assert!(*runs <= 1, "{attempt} began {runs} times");
+    }
+}
+
+fn only_what_runs_has_progress(world: &World) {
+    for entry in world.scheduler.table.after(None) {
+        let task = &entry.task;
+        assert!(task.progress.is_none() || task.state == TaskState::Running, "{task:?}");
     }
 }
 

@@ -4,6 +4,7 @@ mod disagreements;
 mod disk;
 pub(crate) mod hand;
 mod invariants;
+mod progress;
 mod queries;
 mod random;
 mod scenarios;

@@ -26,6 +26,7 @@ enum Step {
     Kill { worker: usize },
     Drain { worker: usize },
     Begin { worker: usize },
+    Progress { worker: usize, percent: u8 },
     End { worker: usize, how: u8 },
     Rise { worker: usize, messages: u8 },
     Descend { worker: usize, messages: u8 },
@@ -50,6 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => worker.clone().prop_map(|worker| Step::Kill { worker }),
         1 => worker.clone().prop_map(|worker| Step::Drain { worker }),
         2 => worker.clone().prop_map(|worker| Step::Begin { worker }),
+        2 => (worker.clone(), 0..=100u8).prop_map(|(worker, percent)| Step::Progress { worker, percent }),
         6 => (worker.clone(), 0..6u8).prop_map(|(worker, how)| Step::End { worker, how }),
         6 => (worker.clone(), 1..4u8).prop_map(|(worker, messages)| Step::Rise { worker, messages }),
         6 => (worker, 1..4u8).prop_map(|(worker, messages)| Step::Descend { worker, messages }),
@@ -82,6 +84,7 @@ fn take(world: &mut World, step: &Step, lives: &mut u8) {
         Step::Kill { worker } => world.kill(WORKERS[worker]),
         Step::Drain { worker } => world.drain(WORKERS[worker]),
         Step::Begin { worker } => world.started(WORKERS[worker]),
+        Step::Progress { worker, percent } => progress(world, WORKERS[worker], percent),
         Step::End { worker, how } => end(world, WORKERS[worker], how),
         Step::Rise { worker, messages } => (0..messages).for_each(|_| _ = world.rise(&id(worker))),
         Step::Descend { worker, messages } => (0..messages).for_each(|_| _ = world.descend(&id(worker))),
@@ -91,6 +94,14 @@ fn take(world: &mut World, step: &Step, lives: &mut u8) {
         Step::Wait { millis } => world.wait(Duration::from_millis(millis.into())),
         Step::WaitLong => world.wait(LONG),
         Step::TakeOver => world.take_over(),
+    }
+}
+
+/// The worker's first attempt gets further.
+fn progress(world: &mut World, name: &str, percent: u8) {
+    let first = world.processes.get(&worker(name)).and_then(|process| process.hand.running.first().cloned());
+    if let Some(attempt) = first {
+        world.progress(name, &attempt, f64::from(percent) / 100.0);
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     Answer, AttemptId, Change, Failure, FailureReason, Incarnation, Loaded, Member, Monotonic, Now, Order, Outcome,
-    Report, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello, WorkerId, WorkerOffer,
+    Progress, Report, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello, WorkerId, WorkerOffer,
 };
 
 pub const SLOTS: u32 = 2;

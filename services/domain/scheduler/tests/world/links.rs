@@ -213,6 +213,19 @@ impl World {
         }
     }
 
+    /// The handler of an attempt says how far it is.
+    pub fn progress(&mut self, id: &str, attempt: &AttemptId, fraction: f64) {
+        let Some(process) = self.processes.get_mut(&worker(id)) else { return };
+        let progress = Arc::new(Progress { update_time: self.now.wall, ..Progress::new(fraction) });
+        process.hand.progress.insert(attempt.clone(), progress.clone());
+        self.say(&worker(id), Report::Progress { attempt: attempt.clone(), progress: Some(progress) });
+    }
+
+    /// A worker says something that its hand would not.
+    pub fn claim(&mut self, id: &str, report: Report) {
+        self.say(&worker(id), report);
+    }
+
     pub fn succeed(&mut self, id: &str, attempt: &AttemptId) {
         let (attempt, start_time) = (attempt.clone(), self.now.wall);
         self.end(id, Report::Succeeded { attempt, start_time, result: Arc::from(&b"done"[..]) });

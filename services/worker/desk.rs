@@ -1,0 +1,125 @@
+//! Where handlers leave what they say of attempts that run, for the crew to take from. Nobody waits for anybody: what is
+//! said again before it was taken replaces what was said before, so that a handler may say as much as it likes, and what
+//! is kept is bounded by the attempts that run.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::domain::{AttemptId, Progress};
+
+#[derive(Debug, Default)]
+pub struct Desk {
+    left: Mutex<Left>,
+    /// Something was left since the last time that all was taken.
+    any: AtomicBool,
+    called: Notify,
+    /// Lines of progress that could not be read.
+    invalid: Counter,
+}
+
+/// What was said last of each attempt; None: only that it is alive.
+type Left = BTreeMap<AttemptId, Option<Progress>>;
+
+impl Desk {
+    pub fn new(invalid: Counter) -> Self {
+        Self { invalid, ..Self::default() }
+    }
+
+    fn leave(&self, attempt: &AttemptId, said: Option<Progress>) {
+        let mut left = self.lock();
+        match left.get_mut(attempt) {
+            // That it is alive follows from the other, too.
+            Some(before) => *before = said.or(before.take()),
+            None => _ = left.insert(attempt.clone(), said),
+        }
+        self.any.store(true, Ordering::Release);
+        drop(left);
+        self.called.notify_one();
+    }
+
+    /// Resolves when something was left, at `earliest` at the earliest. May be dropped and called again at any time.
+    pub async fn called(&self, earliest: Instant) {
+        while !self.any.load(Ordering::Acquire) {
+            self.called.notified().await;
+        }
+        tokio::time::sleep_until(earliest).await;
+    }
+
+    /// Takes all that was left.
+    pub fn take(&self) -> BTreeMap<AttemptId, Option<Progress>> {
+        let mut left = self.lock();
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut left)
+    }
+
+    #[cfg(test)]
+    pub fn invalid(&self) -> u64 {
+        self.invalid.get()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        // A map is whole between its methods, even if one panicked.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt's way to say how it is going. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    attempt: AttemptId,
+    desk: Arc<Desk>,
+}
+
+impl Reporter {
+    pub(super) fn new(attempt: AttemptId, desk: Arc<Desk>) -> Self {
+        Self { attempt, desk }
+    }
+
+    /// For an attempt outside a worker, as in a test of a handler: nobody takes what is said.
+    pub fn detached(attempt: AttemptId) -> Self {
+        Self::new(attempt, Arc::default())
+    }
+
+    pub(super) fn progress(&self, progress: Progress) {
+        self.desk.leave(&self.attempt, Some(progress));
+    }
+
+    pub(super) fn alive(&self) {
+        self.desk.leave(&self.attempt, None);
+    }
+
+    /// A line that should have been progress could not be read.
+    pub(super) fn invalid(&self) {
+        self.desk.invalid.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Fence;
+
+    #[tokio::test]
+    async fn what_is_said_later_stands_for_what_was_said_before() {
+        let desk = Arc::new(Desk::default());
+        let attempts = ["a", "b"].map(|id| AttemptId { task_id: id.parse().unwrap(), attempt: 1, fence: Fence(1) });
+        let [a, b] = attempts.clone().map(|attempt| Reporter::new(attempt, desk.clone()));
+        for percent in 0..=100 {
+            a.progress(Progress::new(f64::from(percent) / 100.0));
+        }
+        a.alive();
+        b.alive();
+        desk.called(Instant::now()).await;
+        let [a, b] = attempts;
+        assert_eq!(desk.take(), [(a, Some(Progress::new(1.0))), (b, None)].into());
+        assert!(desk.take().is_empty());
+    }
+}
