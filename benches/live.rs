@@ -119,5 +119,5 @@ fn kind() -> Kind {
 pub fn submission(number: usize, spec: &Arc<TaskSpec>) -> Submission {
     let task_id: TaskId = format!("task-{number:08}").parse().expect("an id");
     let revision = Revision(Revision::start_of(Term(1)).0 + 1 + number as u64);
-    Submission { task_id, spec: spec.clone(), create_time: Wall(1), revision, traceparent: None }
+    Submission { task_id, spec: spec.clone(), create_time: Wall(1), revision, traceparent: None, retry_of: None }
 }

@@ -1,5 +1,6 @@
 //! What users may rely on, through the public API: the same cases over every way to run Herdsman.
 
+mod acts;
 mod bad_input;
 mod lives;
 mod progress;

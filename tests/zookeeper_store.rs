@@ -47,6 +47,7 @@ fn submitted(id: &str, payload: &[u8]) -> Change {
         create_time: Wall(1_000),
         revision: Revision(7),
         traceparent: None,
+        retry_of: None,
     })
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     exit::{Failure, complain},
-    options::{State, label},
+    filter::filter,
     output::Output,
     server::{Server, call},
     tasks::{failure_line, state_name, time},
@@ -16,46 +16,19 @@ use crate::wire::proto::v1;
 /// Most tasks of one page, as the server allows.
 const PAGE: usize = 1_000;
 
+filter!(ListFilter, "HERDSMAN_LIST_");
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  herdsman list --state failed --limit 20
+  herdsman list --state failed --ended-from 24h
   herdsman list --queue nightly --label owner=ada
   herdsman list --output json --limit 100000 | jq -r .taskId")]
 pub(super) struct List {
     #[command(flatten)]
     server: Server,
-    /// Only tasks of this queue; repeat for any of several
-    #[arg(
-        long = "queue",
-        env = "HERDSMAN_LIST_QUEUE",
-        value_name = "QUEUE",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
-    queues: Vec<String>,
-    /// Only tasks of this kind; repeat for any of several
-    #[arg(
-        long = "kind",
-        env = "HERDSMAN_LIST_KIND",
-        value_name = "KIND",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
-    kinds: Vec<String>,
-    /// Only tasks in this state; repeat for any of several
-    #[arg(
-        long = "state",
-        env = "HERDSMAN_LIST_STATE",
-        value_name = "STATE",
-        value_delimiter = ',',
-        ignore_case = true,
-        hide_env_values = true
-    )]
-    states: Vec<State>,
-    /// Only tasks with this label; repeat for all of several
-    #[arg(long = "label", env = "HERDSMAN_LIST_LABEL", value_name = "KEY=VALUE", value_parser = label, hide_env_values = true)]
-    labels: Vec<(String, String)>,
+    #[command(flatten)]
+    filter: ListFilter,
     /// Most tasks to list
     #[arg(long, env = "HERDSMAN_LIST_LIMIT", default_value_t = 100, value_name = "N", hide_env_values = true)]
     limit: usize,
@@ -63,12 +36,7 @@ pub(super) struct List {
 
 impl List {
     pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
-        let filter = v1::TaskFilter {
-            queues: self.queues,
-            kinds: self.kinds,
-            states: self.states.into_iter().map(|state| v1::TaskState::from(state).into()).collect(),
-            labels: self.labels.into_iter().collect(),
-        };
+        let filter = v1::TaskFilter::from(self.filter);
         let mut client = self.server.tasks().await?;
         let mut rows = Vec::new();
         let (mut left, mut page_token) = (self.limit, String::new());

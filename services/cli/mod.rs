@@ -1,9 +1,11 @@
 //! The command line: parse, bind, run. It knows the doors of the services and the public API, and no rule about tasks.
 
+mod act;
 mod bench;
 mod cluster;
 mod dev;
 mod exit;
+mod filter;
 mod follow;
 mod health;
 mod inspect;
@@ -92,7 +94,11 @@ enum Command {
     /// List tasks
     List(Told<list::List>),
     /// Cancel tasks
-    Cancel(Told<tasks::Cancel>),
+    Cancel(Told<act::Cancel>),
+    /// Run tasks that have ended once more, as new tasks
+    Retry(Told<act::Retry>),
+    /// Forget tasks that have ended
+    Delete(Told<act::Delete>),
     /// List the workers
     Workers(Told<cluster::Workers>),
     /// Show who leads, and how much is going on
@@ -168,6 +174,14 @@ impl Cli {
                 verb.run(&output).await
             }
             Command::Cancel(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Retry(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Delete(told) => {
                 let (verb, output) = told.parts();
                 verb.run(&output).await
             }

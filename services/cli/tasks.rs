@@ -1,4 +1,4 @@
-//! `get` and `cancel`; and how a task looks.
+//! `get`; and how a task looks.
 
 use std::time::{Duration, SystemTime};
 
@@ -47,40 +47,8 @@ impl Get {
     }
 }
 
-#[derive(Debug, Args)]
-#[command(
-    after_help = "A task that waits or runs ends as CANCELLED at once. One that has succeeded or failed is refused."
-)]
-pub(super) struct Cancel {
-    #[command(flatten)]
-    server: Server,
-    /// Ids of the tasks
-    #[arg(required = true, value_name = "TASK_ID")]
-    task_ids: Vec<String>,
-}
-
-impl Cancel {
-    pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
-        let mut client = self.server.tasks().await?;
-        let mut all_done = true;
-        for task_id in self.task_ids {
-            let Some(reply) = found(client.cancel_task(call(v1::CancelTaskRequest { task_id })).await)? else {
-                all_done = false;
-                continue;
-            };
-            let task = reply.task.unwrap_or_default();
-            if output.is_json() {
-                output.json(&task)?;
-            } else {
-                output.line(format_args!("{} {}", task.task_id, state_name(&task)))?;
-            }
-        }
-        if all_done { Ok(()) } else { Err(Failure::Untrue) }
-    }
-}
-
 /// A refusal for one task is told, and leaves the others their turn; nobody there ends it all.
-fn found<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>, Failure> {
+pub(super) fn found<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<Option<T>, Failure> {
     match answer.map_err(Failure::from) {
         Ok(reply) => Ok(Some(reply.into_inner())),
         Err(Failure::Refused(error)) => {
@@ -137,7 +105,7 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<SystemTime> 
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-fn details(task: &v1::Task) -> [(&'static str, String); 19] {
+fn details(task: &v1::Task) -> [(&'static str, String); 20] {
     let spec = task.spec.clone().unwrap_or_default();
     let labels: Vec<_> = {
         let mut labels: Vec<_> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -162,6 +130,7 @@ fn details(task: &v1::Task) -> [(&'static str, String); 19] {
         ("fence", if task.fence == 0 { String::new() } else { task.fence.to_string() }),
         ("worker", task.worker_id.clone()),
         ("worker deaths", number(task.worker_deaths)),
+        ("retry of", task.retry_of.clone()),
         ("created", at(task.create_time.as_ref())),
         ("started", at(task.start_time.as_ref())),
         ("ended", at(task.end_time.as_ref())),

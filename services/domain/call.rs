@@ -17,6 +17,18 @@ pub enum Call {
     Cancel {
         task_id: TaskId,
     },
+    /// Run the spec of a task that has ended once more, as a new task.
+    Retry {
+        of: TaskId,
+        task_id: TaskId,
+        traceparent: Option<Arc<str>>,
+        /// As of a submit.
+        time_left: Duration,
+    },
+    /// Forget a task that has ended.
+    Delete {
+        task_id: TaskId,
+    },
     Get {
         task_id: TaskId,
     },
@@ -105,6 +117,8 @@ pub enum Refusal {
     CorruptRecord,
     #[error("the task has already ended")]
     TaskEnded,
+    #[error("the task has not ended yet")]
+    TaskNotEnded,
     #[error("the cluster's budget of {0} is used up")]
     BudgetExhausted(Budget),
     #[error("the submit's time was over before the leader got to it; it was not accepted")]

@@ -13,6 +13,8 @@ pub struct Submission {
     pub revision: Revision,
     /// W3C trace context of the submit.
     pub traceparent: Option<Arc<str>>,
+    /// The task that this one is a retry of.
+    pub retry_of: Option<TaskId>,
 }
 
 /// What became of a task: that its attempts so far are used up (no outcome: it is pending again), or its end.

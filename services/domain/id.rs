@@ -89,6 +89,22 @@ name!(
     WorkerId
 );
 
+impl TaskId {
+    /// The id of a retry that is given none: `.r1` after this one, or one more if this one ends so. The same each time, so
+    /// that a retry that is asked for twice is one.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn of_retry(&self) -> Result<Self, InvalidId> {
+        let numbered =
+            self.as_str().rsplit_once(".r").filter(|(base, digits)| !base.is_empty() && !digits.starts_with('0'));
+        let (base, number) = numbered
+            .and_then(|(base, digits)| Some((base, digits.parse::<u32>().ok()?.checked_add(1)?)))
+            .unwrap_or((self.as_str(), 1));
+        format!("{base}.r{number}").parse()
+    }
+}
+
 impl Default for QueueName {
     fn default() -> Self {
         // Most tasks are in it: one text for all of them.
@@ -180,6 +196,16 @@ mod tests {
         for bad in ["", "../x", ".a", "-a", "A", "a/b", "a\0", "ä", "a b", &"x".repeat(64)] {
             assert!(bad.parse::<TaskId>().is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_id_of_a_retry_counts_on() {
+        for (id, retry) in
+            [("a", "a.r1"), ("a.r1", "a.r2"), ("a.r9", "a.r10"), ("a.r01", "a.r01.r1"), ("a.red", "a.red.r1")]
+        {
+            assert_eq!(id.parse::<TaskId>().unwrap().of_retry().unwrap().as_str(), retry);
+        }
+        assert_eq!("x".repeat(61).parse::<TaskId>().unwrap().of_retry(), Err(InvalidId::TooLong(64)));
     }
 
     #[test]

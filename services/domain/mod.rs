@@ -18,7 +18,7 @@ pub use call::{
     WorkerView,
 };
 pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
-pub use filter::TaskFilter;
+pub use filter::{TaskFilter, TimeRange};
 pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
 pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};
 pub use progress::{Fraction, InvalidProgress, MAX_PROGRESS_BYTES, MAX_PROGRESS_DETAILS, Progress};

@@ -129,7 +129,7 @@ pub struct Failure {
     pub exit_status: Option<i32>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailureReason {
     Handler,
     ResultTooLarge,
@@ -156,6 +156,8 @@ pub struct Task {
     pub progress: Option<Arc<Progress>>,
     pub outcome: Option<Outcome>,
     pub traceparent: Option<Arc<str>>,
+    /// The task that this one is a retry of.
+    pub retry_of: Option<TaskId>,
     pub create_time: Wall,
     pub start_time: Option<Wall>,
     pub end_time: Option<Wall>,

@@ -65,17 +65,16 @@ impl Driver {
         match call {
             Call::Submit { task_id, spec, traceparent, time_left } => {
                 let deadline = self.clock.monotonic(arrival + time_left);
-                let traceparent = traceparent.map(|traceparent| {
-                    let span = self.span(&task_id, &traceparent);
-                    let own = telemetry::traceparent(&span);
-                    if let Asker::Client { span: place, .. } = &mut asker {
-                        *place = Some(span);
-                    }
-                    own.unwrap_or(traceparent)
-                });
+                let traceparent = self.trace(&task_id, traceparent, &mut asker);
                 self.step(Event::Submit { task_id, spec, traceparent, deadline }, &asker);
             }
+            Call::Retry { of, task_id, traceparent, time_left } => {
+                let deadline = self.clock.monotonic(arrival + time_left);
+                let traceparent = self.trace(&task_id, traceparent, &mut asker);
+                self.step(Event::Retry { of, task_id, traceparent, deadline }, &asker);
+            }
             Call::Cancel { task_id } => self.step(Event::Cancel { task_id }, &asker),
+            Call::Delete { task_id } => self.step(Event::Delete { task_id }, &asker),
             Call::Get { task_id } => {
                 let answer = self.scheduler.get(&task_id);
                 self.reply(&asker, answer);
@@ -126,6 +125,17 @@ impl Driver {
             corrupt_records: totals.corrupt_records,
             tasks,
         }
+    }
+
+    /// Traces the leader's part of a submit, if its caller traces, and returns what the attempts are to go on from.
+    fn trace(&self, task_id: &TaskId, parent: Option<Arc<str>>, asker: &mut Asker) -> Option<Arc<str>> {
+        let parent = parent?;
+        let span = self.span(task_id, &parent);
+        let own = telemetry::traceparent(&span);
+        if let Asker::Client { span: place, .. } = asker {
+            *place = Some(span);
+        }
+        Some(own.unwrap_or(parent))
     }
 
     /// The leader's part of a submit, from the call to the reply.

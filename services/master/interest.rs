@@ -104,7 +104,7 @@ impl Clients {
         for id in self.filtering.iter().filter(|id| !by_task.contains(id)) {
             let concerned = self.links.get(id).is_some_and(|client| {
                 let task = &event.task;
-                client.filters.values().any(|filter| filter.concerns(&task.spec, event.previous_state, task.state))
+                client.filters.values().any(|filter| filter.concerns(task, event.previous_state))
             });
             if concerned {
                 self.send(*id, LeaderToClient::Event(event.clone()));

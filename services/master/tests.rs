@@ -203,7 +203,14 @@ fn id(text: &str) -> TaskId {
 
 fn submission(text: &str) -> Submission {
     let spec = Arc::new(TaskSpec::new("work".parse().unwrap(), b"x"));
-    Submission { task_id: id(text), spec, create_time: Wall(1), revision: Revision(1), traceparent: None }
+    Submission {
+        task_id: id(text),
+        spec,
+        create_time: Wall(1),
+        revision: Revision(1),
+        traceparent: None,
+        retry_of: None,
+    }
 }
 
 fn submit(text: &str) -> Call {

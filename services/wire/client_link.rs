@@ -1,11 +1,11 @@
 //! The link between a client service and the leader, in and out.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Detail, InvalidField,
     cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto},
-    filter_from_proto, filter_to_proto, items, name, names,
+    filter_from_proto, filter_to_proto, items, name, names, optional_name,
     proto::{internal::v1 as link, v1},
     spec_from_proto, spec_to_proto,
     task::{state_from_proto, state_to_proto},
@@ -67,6 +67,8 @@ pub fn detail_of(call: &Call) -> Detail {
         Call::Watch { .. } => Detail::Result,
         Call::Submit { .. }
         | Call::Cancel { .. }
+        | Call::Retry { .. }
+        | Call::Delete { .. }
         | Call::List(_)
         | Call::WatchFilter { .. }
         | Call::Cluster
@@ -162,9 +164,16 @@ fn call_to_proto(call: Call) -> link::call::Question {
             task_id: task_id.to_string(),
             spec: Some(spec_to_proto(&spec, true)),
             traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
-            time_left_ms: u32::try_from(time_left.as_millis()).unwrap_or(u32::MAX),
+            time_left_ms: millis(time_left),
         }),
         Call::Cancel { task_id } => Question::Cancel(v1::CancelTaskRequest { task_id: task_id.to_string() }),
+        Call::Retry { of, task_id, traceparent, time_left } => Question::Retry(link::RetryCall {
+            task_id: of.to_string(),
+            new_task_id: task_id.to_string(),
+            traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
+            time_left_ms: millis(time_left),
+        }),
+        Call::Delete { task_id } => Question::Delete(v1::DeleteTaskRequest { task_id: task_id.to_string() }),
         Call::Get { task_id } => Question::Get(v1::GetTaskRequest { task_id: task_id.to_string() }),
         Call::List(query) => Question::List(link::ListCall {
             filter: Some(filter_to_proto(&query.filter)),
@@ -197,6 +206,13 @@ fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, Inval
             }
         }
         Question::Cancel(cancel) => Call::Cancel { task_id: name("task_id", &cancel.task_id)? },
+        Question::Retry(retry) => Call::Retry {
+            of: name("task_id", &retry.task_id)?,
+            task_id: name("new_task_id", &retry.new_task_id)?,
+            traceparent: (!retry.traceparent.is_empty()).then(|| retry.traceparent.into()),
+            time_left: Duration::from_millis(retry.time_left_ms.into()),
+        },
+        Question::Delete(delete) => Call::Delete { task_id: name("task_id", &delete.task_id)? },
         Question::Get(get) => Call::Get { task_id: name("task_id", &get.task_id)? },
         Question::List(list) => Call::List(ListQuery {
             filter: filter(list.filter)?,
@@ -261,6 +277,7 @@ fn refusal_to_proto(refusal: &Refusal) -> link::Refusal {
         Refusal::TaskExists => link::RefusalReason::TaskExists,
         Refusal::CorruptRecord => link::RefusalReason::CorruptRecord,
         Refusal::TaskEnded => link::RefusalReason::TaskEnded,
+        Refusal::TaskNotEnded => link::RefusalReason::TaskNotEnded,
         Refusal::BudgetExhausted(exhausted) => {
             budget = match exhausted {
                 Budget::Tasks => link::Budget::Tasks,
@@ -285,6 +302,7 @@ fn refusal_from_proto(refusal: link::Refusal) -> Result<Refusal, InvalidField> {
         link::RefusalReason::TaskExists => Refusal::TaskExists,
         link::RefusalReason::CorruptRecord => Refusal::CorruptRecord,
         link::RefusalReason::TaskEnded => Refusal::TaskEnded,
+        link::RefusalReason::TaskNotEnded => Refusal::TaskNotEnded,
         link::RefusalReason::BudgetExhausted => match refusal.budget() {
             link::Budget::Bytes => Refusal::BudgetExhausted(Budget::Bytes),
             link::Budget::Tasks | link::Budget::Unspecified => Refusal::BudgetExhausted(Budget::Tasks),
@@ -302,11 +320,8 @@ fn filter(filter: Option<v1::TaskFilter>) -> Result<TaskFilter, InvalidField> {
     filter_from_proto(filter.unwrap_or_default()).map_err(|error| error.within("filter"))
 }
 
-fn optional_name<T: FromStr>(field: &str, text: &str) -> Result<Option<T>, InvalidField>
-where
-    T::Err: std::fmt::Display,
-{
-    if text.is_empty() { Ok(None) } else { name(field, text).map(Some) }
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 fn texts(ids: &[TaskId]) -> Vec<String> {

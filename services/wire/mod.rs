@@ -3,6 +3,7 @@
 
 mod client_link;
 mod cluster;
+mod filter;
 mod pack;
 mod record;
 mod standby_link;
@@ -12,6 +13,7 @@ mod worker_link;
 
 pub use client_link::{ClientToLeader, LeaderToClient, detail_of};
 pub use cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto};
+pub use filter::{filter_from_proto, filter_to_proto};
 pub use pack::{
     StatusEntry, UnreadableEntry, decode_assignment_entry, decode_pack, decode_packed_submission, decode_status_entry,
     encode_assignment_entry, encode_pack, encode_removal_entry, encode_status_entry,
@@ -22,8 +24,7 @@ pub use record::{
 pub use standby_link::{LeaderToStandby, StandbyToLeader};
 pub use status::{CallError, ERROR_DOMAIN, LinkRefusal, reason_of};
 pub use task::{
-    Detail, failure_from_proto, failure_to_proto, filter_from_proto, filter_to_proto, label, spec_from_proto,
-    spec_to_proto, task_from_proto, task_to_proto,
+    Detail, failure_from_proto, failure_to_proto, label, spec_from_proto, spec_to_proto, task_from_proto, task_to_proto,
 };
 pub use worker_link::{LeaderToWorker, WorkerToLeader};
 
@@ -76,6 +77,14 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error| InvalidField::new(field, error))
+}
+
+/// The same; None if it is empty.
+fn optional_name<T: std::str::FromStr>(field: &str, text: &str) -> Result<Option<T>, InvalidField>
+where
+    T::Err: std::fmt::Display,
+{
+    if text.is_empty() { Ok(None) } else { name(field, text).map(Some) }
 }
 
 /// Parses a list of them; the error names the item: `queues[0]`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prost::Message;
 
 use super::{
-    InvalidField, name,
+    InvalidField, name, optional_name,
     proto::{internal::v1 as records, v1},
     task::{
         failure_from_proto, failure_to_proto, spec_from_proto, spec_to_proto, state_from_proto, state_to_proto,
@@ -24,6 +24,7 @@ pub fn encode_submission(submission: &Submission) -> Vec<u8> {
         create_time: Some(time_to_proto(submission.create_time)),
         revision: submission.revision.0,
         traceparent: submission.traceparent.as_deref().unwrap_or_default().to_owned(),
+        retry_of: submission.retry_of.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
     .encode_to_vec()
 }
@@ -48,6 +49,7 @@ pub(super) fn submission_from_record(task_id: TaskId, record: records::TaskRecor
             .ok_or_else(|| InvalidField::new("create_time", "must be set"))?,
         revision: Revision(record.revision),
         traceparent: (!record.traceparent.is_empty()).then(|| record.traceparent.into()),
+        retry_of: optional_name("retry_of", &record.retry_of)?,
     })
 }
 

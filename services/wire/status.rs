@@ -50,7 +50,7 @@ impl CallError {
             Self::Refused(Refusal::TaskNotFound) => Code::NotFound,
             Self::Refused(Refusal::TaskExists) | Self::CorruptExists => Code::AlreadyExists,
             Self::Refused(Refusal::CorruptRecord) => Code::DataLoss,
-            Self::Refused(Refusal::TaskEnded) => Code::FailedPrecondition,
+            Self::Refused(Refusal::TaskEnded | Refusal::TaskNotEnded) => Code::FailedPrecondition,
             Self::Refused(Refusal::BudgetExhausted(_) | Refusal::TooManyWatches) | Self::Busy(_) => {
                 Code::ResourceExhausted
             }
@@ -68,6 +68,7 @@ impl CallError {
             Self::Refused(Refusal::TaskExists) => "TASK_EXISTS",
             Self::Refused(Refusal::CorruptRecord) | Self::CorruptExists => "CORRUPT_RECORD",
             Self::Refused(Refusal::TaskEnded) => "TASK_ENDED",
+            Self::Refused(Refusal::TaskNotEnded) => "TASK_NOT_ENDED",
             Self::Refused(Refusal::BudgetExhausted(_)) => "BUDGET_EXHAUSTED",
             Self::Refused(Refusal::TooManyWatches) | Self::Busy(_) => "TOO_MANY_WATCHES",
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
@@ -100,7 +101,7 @@ impl CallError {
         Status::with_error_details(self.code(), self.to_string(), details)
     }
 
-    /// The same for one item of SubmitTasks; an id that is not valid is given back as it came, but for its length: an
+    /// The same for one item of a call about many; an id that is not valid is given back as it came, but for its length: an
     /// answer is not to grow by what was sent wrong.
     pub fn item(&self, task_id: &str) -> v1::SubmitTaskError {
         let field = if let Self::Invalid(invalid) = self { invalid.field.clone() } else { String::new() };

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{InvalidField, items, name, names, proto::v1};
+use super::{InvalidField, name, optional_name, proto::v1};
 use crate::domain::{
     Failure, FailureReason, Fence, Fraction, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES,
-    Outcome, Priority, Progress, Revision, Task, TaskFilter, TaskSpec, TaskState, Wall,
+    Outcome, Priority, Progress, Revision, Task, TaskSpec, TaskState, Wall,
 };
 
 /// Longest key of a label, in bytes.
@@ -107,6 +107,7 @@ pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
         end_time: task.end_time.map(time_to_proto),
         worker_deaths: i32::try_from(task.worker_deaths).unwrap_or(i32::MAX),
         progress: task.progress.as_deref().map(progress_to_proto),
+        retry_of: task.retry_of.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -136,6 +137,7 @@ pub fn task_from_proto(task: v1::Task) -> Result<Task, InvalidField> {
         progress: progress_from_proto("progress", task.progress)?,
         outcome,
         traceparent: None,
+        retry_of: optional_name("retry_of", &task.retry_of)?,
         create_time: time_from_proto("create_time", task.create_time)?
             .ok_or_else(|| InvalidField::new("create_time", "must be set"))?,
         start_time: time_from_proto("start_time", task.start_time)?,
@@ -148,27 +150,14 @@ pub(super) fn count(field: &str, value: i32) -> Result<u32, InvalidField> {
 }
 
 pub fn failure_to_proto(failure: &Failure) -> v1::TaskFailure {
-    let reason = match failure.reason {
-        FailureReason::Handler => v1::FailureReason::Handler,
-        FailureReason::ResultTooLarge => v1::FailureReason::ResultTooLarge,
-        FailureReason::WorkerLost => v1::FailureReason::WorkerLost,
-        FailureReason::Poisoned => v1::FailureReason::Poisoned,
-    };
+    let reason = reason_to_proto(failure.reason);
     v1::TaskFailure { reason: reason.into(), message: failure.message.to_string(), exit_status: failure.exit_status }
 }
 
 /// # Errors
 /// The reason is unknown, or the message longer than [`MAX_MESSAGE_BYTES`].
 pub fn failure_from_proto(failure: v1::TaskFailure) -> Result<Failure, InvalidField> {
-    let reason = match failure.reason() {
-        v1::FailureReason::Handler => FailureReason::Handler,
-        v1::FailureReason::ResultTooLarge => FailureReason::ResultTooLarge,
-        v1::FailureReason::WorkerLost => FailureReason::WorkerLost,
-        v1::FailureReason::Poisoned => FailureReason::Poisoned,
-        v1::FailureReason::Unspecified => {
-            return Err(InvalidField::new("failure.reason", format!("{} is unknown", failure.reason)));
-        }
-    };
+    let reason = reason_from_proto("failure.reason", failure.reason)?;
     if failure.message.len() > MAX_MESSAGE_BYTES {
         return Err(InvalidField::new("failure.message", format!("must be at most {MAX_MESSAGE_BYTES} bytes")));
     }
@@ -198,6 +187,27 @@ pub(super) fn progress_from_proto(
         Ok(progress)
     };
     read().map(|progress| Some(Arc::new(progress))).map_err(|error: InvalidField| error.within(field))
+}
+
+pub(super) fn reason_to_proto(reason: FailureReason) -> v1::FailureReason {
+    match reason {
+        FailureReason::Handler => v1::FailureReason::Handler,
+        FailureReason::ResultTooLarge => v1::FailureReason::ResultTooLarge,
+        FailureReason::WorkerLost => v1::FailureReason::WorkerLost,
+        FailureReason::Poisoned => v1::FailureReason::Poisoned,
+    }
+}
+
+pub(super) fn reason_from_proto(field: &str, reason: i32) -> Result<FailureReason, InvalidField> {
+    match v1::FailureReason::try_from(reason) {
+        Ok(v1::FailureReason::Handler) => Ok(FailureReason::Handler),
+        Ok(v1::FailureReason::ResultTooLarge) => Ok(FailureReason::ResultTooLarge),
+        Ok(v1::FailureReason::WorkerLost) => Ok(FailureReason::WorkerLost),
+        Ok(v1::FailureReason::Poisoned) => Ok(FailureReason::Poisoned),
+        Ok(v1::FailureReason::Unspecified) | Err(_) => {
+            Err(InvalidField::new(field, format!("{reason} is not a reason of a failure")))
+        }
+    }
 }
 
 pub(super) fn state_to_proto(state: TaskState) -> v1::TaskState {
@@ -239,30 +249,4 @@ pub(super) fn time_from_proto(field: &str, time: Option<prost_types::Timestamp>)
     let nanos = u64::try_from(time.nanos).map_err(|_| invalid())?;
     let millis = seconds.checked_mul(1_000).and_then(|millis| millis.checked_add(nanos / 1_000_000));
     millis.map(|millis| Some(Wall(millis))).ok_or_else(invalid)
-}
-
-/// # Errors
-/// Names the first field that is not as the .proto says.
-pub fn filter_from_proto(filter: v1::TaskFilter) -> Result<TaskFilter, InvalidField> {
-    for (field, texts) in [("queues", &filter.queues), ("kinds", &filter.kinds)] {
-        if texts.len() > TaskFilter::MAX_NAMES {
-            let problem = format!("must be at most {}, are {}", TaskFilter::MAX_NAMES, texts.len());
-            return Err(InvalidField::new(field, problem));
-        }
-    }
-    Ok(TaskFilter {
-        queues: names("queues", &filter.queues)?,
-        kinds: names("kinds", &filter.kinds)?,
-        states: items("states", filter.states, |state| state_from_proto("", state))?,
-        labels: labels("labels", filter.labels)?,
-    })
-}
-
-pub fn filter_to_proto(filter: &TaskFilter) -> v1::TaskFilter {
-    v1::TaskFilter {
-        queues: filter.queues.iter().map(ToString::to_string).collect(),
-        kinds: filter.kinds.iter().map(ToString::to_string).collect(),
-        states: filter.states.iter().map(|&state| state_to_proto(state).into()).collect(),
-        labels: filter.labels.clone(),
-    }
 }

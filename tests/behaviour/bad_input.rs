@@ -24,7 +24,7 @@ const NO_IDS: [&str; 7] =
     ["../x", "Upper", "a/b", "a\0b", ".a", "ä", "x123456789x123456789x123456789x123456789x123456789x123456789x123"];
 
 #[track_caller]
-fn names(status: &Status, field: &str) {
+pub(super) fn names(status: &Status, field: &str) {
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     let violations = status.get_details_bad_request().expect("a BadRequest").field_violations;
     assert_eq!(violations.len(), 1, "{violations:?}");
@@ -33,7 +33,7 @@ fn names(status: &Status, field: &str) {
 }
 
 #[track_caller]
-fn reason(status: &Status, code: Code, reason: &str) {
+pub(super) fn reason(status: &Status, code: Code, reason: &str) {
     assert_eq!(status.code(), code, "{status:?}");
     let info = status.get_details_error_info().expect("an ErrorInfo");
     assert_eq!((info.reason.as_str(), info.domain.as_str()), (reason, "herdsman"));

@@ -102,6 +102,7 @@ impl World {
             progress: None,
             outcome: None,
             traceparent: None,
+            retry_of: None,
             create_time: Wall(1),
             start_time: None,
             end_time: None,
@@ -130,9 +131,7 @@ impl World {
             Call::List(query) => {
                 let after = |id: &TaskId| query.after.as_ref().is_none_or(|after| id > after);
                 let wanted = |task: &&Task| {
-                    after(&task.id)
-                        && task.revision > query.after_revision
-                        && query.filter.matches(&task.spec, task.state)
+                    after(&task.id) && task.revision > query.after_revision && query.filter.matches(task)
                 };
                 let mut tasks: Vec<_> = self.tasks.values().filter(wanted).cloned().collect();
                 let more = tasks.len() > query.page_size as usize;
@@ -150,6 +149,7 @@ impl World {
                 }
                 Answer::Page(page)
             }
+            Call::Retry { .. } | Call::Delete { .. } => Answer::Refused(Refusal::TaskNotFound),
             Call::WatchFilter { .. } => Answer::Page(Page::default()),
             Call::Workers(_) => Answer::Workers(WorkerPage::default()),
             Call::Cluster => Answer::Cluster(ClusterView {

@@ -10,7 +10,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 17] = [
     "dev",
     "master",
     "worker",
@@ -20,6 +20,8 @@ const VERBS: [&str; 15] = [
     "get",
     "list",
     "cancel",
+    "retry",
+    "delete",
     "workers",
     "cluster",
     "bench",
@@ -36,7 +38,8 @@ async fn every_verb_explains_itself() {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("Usage: herdsman"), "{help:?}");
     }
-    for verb in ["dev", "worker", "submit", "watch", "list", "bench", "inspect", "health"] {
+    for verb in ["dev", "worker", "submit", "watch", "list", "cancel", "retry", "delete", "bench", "inspect", "health"]
+    {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("\nExamples:\n"), "{verb} has no examples: {help:?}");
     }
@@ -126,6 +129,34 @@ async fn many_tasks_are_submitted_and_watched_to_the_last() {
     let all = herdsman(&["list", "--server", &server, "--limit", "5000", "--output", "json"]).await.well();
     assert_eq!(all.objects().len(), 1_234);
     assert_eq!(all.stderr, "");
+}
+
+#[tokio::test]
+async fn what_failed_is_retried_and_deleted_by_a_filter() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    for (id, payload) in [("bad", "a while"), ("good", "1ms")] {
+        herdsman(&["submit", "--server", &server, "--kind", "sleep", "--task-id", id, "--payload", payload])
+            .await
+            .well();
+        herdsman(&["watch", "--server", &server, id]).await;
+    }
+    let said = herdsman(&["retry", "--server", &server, "--state", "failed", "--ended-from", "1h"]).await.well();
+    assert_eq!(said.text(), "bad.r1 retries bad\n");
+    herdsman(&["watch", "--server", &server, "bad.r1"]).await;
+    let said = herdsman(&["retry", "--server", &server, "good", "--new-id", "better"]).await.well();
+    assert_eq!(said.text(), "better retries good\n");
+    let shown = herdsman(&["get", "--server", &server, "better"]).await.well();
+    assert!(shown.text().contains("retry of"), "{shown:?}");
+
+    let said = herdsman(&["delete", "--server", &server, "--reason", "handler"]).await.well();
+    assert_eq!(said.text(), "bad deleted\nbad.r1 deleted\n");
+    let said = herdsman(&["delete", "--server", &server, "bad", "good"]).await;
+    assert_eq!((said.status, said.text()), (Some(1), "good deleted\n"), "{said:?}");
+    assert!(said.stderr.contains("bad") && said.stderr.contains("NOT_FOUND"), "{said:?}");
+    for wrong in [&["delete"][..], &["delete", "a", "--state", "failed"], &["retry", "a", "b", "--new-id", "c"]] {
+        assert_eq!(herdsman(&[wrong, &["--server", &server]].concat()).await.status, Some(2), "{wrong:?}");
+    }
 }
 
 #[tokio::test]

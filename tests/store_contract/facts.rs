@@ -43,6 +43,7 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
         spec: Arc::new(spec),
         revision: Revision(u64::MAX),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
+        retry_of: Some(id("another")),
         ..submission("everything")
     };
     let largest = Outcome::Succeeded((0..=240).cycle().take(MAX_RESULT_BYTES).collect());

@@ -123,6 +123,7 @@ impl Model {
             create_time: Wall(dice.below(1 << 41)),
             revision: self.next_revision(),
             traceparent: dice.one_in(2).then(|| "00-trace".into()),
+            retry_of: dice.one_in(2).then(|| id("another")),
         };
         self.tasks.insert(task_id, (submission.clone(), None));
         Change::Submitted(submission)

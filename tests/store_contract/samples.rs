@@ -21,6 +21,7 @@ pub fn submission(task_id: &str) -> Submission {
         create_time: Wall(1_700_000_000_123),
         revision: Revision(1),
         traceparent: None,
+        retry_of: None,
     }
 }
 

@@ -171,6 +171,7 @@ impl Limit {
             create_time: self.now,
             revision: self.next_revision(),
             traceparent: None,
+            retry_of: None,
         }
     }
 

@@ -43,11 +43,14 @@ enum Plan {
         rest: VecDeque<TaskId>,
         asked: Vec<TaskId>,
     },
-    Filter {
-        filter: TaskFilter,
-        /// The next page of first states.
-        query: ListQuery,
-    },
+    Filter(Box<Filtering>),
+}
+
+#[derive(Debug)]
+struct Filtering {
+    filter: TaskFilter,
+    /// The next page of first states.
+    query: ListQuery,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +72,7 @@ impl Registry {
             Target::Filter(filter) => {
                 self.filters.insert(id);
                 let query = first_page(&filter, after);
-                Plan::Filter { filter, query }
+                Plan::Filter(Box::new(Filtering { filter, query }))
             }
         };
         self.streams.insert(id, Watcher { slot: Arc::downgrade(slot), plan });
@@ -88,7 +91,7 @@ impl Registry {
                     self.interests.leave(&task_id, id);
                 }
             }
-            Plan::Filter { .. } => {
+            Plan::Filter(_) => {
                 self.filters.remove(&id);
                 if self.link.is_some() {
                     self.questions.unregister(id);
@@ -127,11 +130,11 @@ impl Registry {
             self.interests.join(task_id, joiners);
         }
         for id in self.filters.iter().filter(|_| had_link) {
-            let Some(Watcher { slot, plan: Plan::Filter { filter, query } }) = self.streams.get_mut(id) else {
+            let Some(Watcher { slot, plan: Plan::Filter(filtering) }) = self.streams.get_mut(id) else {
                 continue;
             };
             if let Some(after) = slot.upgrade().and_then(|slot| slot.update(Mailbox::catch_up)) {
-                *query = first_page(filter, after);
+                filtering.query = first_page(&filtering.filter, after);
             }
         }
     }
@@ -149,8 +152,8 @@ impl Registry {
     pub(super) fn event(&mut self, event: TaskEvent) {
         let TaskEvent { task, previous_state } = event;
         for id in &self.filters {
-            if let Some(Watcher { slot, plan: Plan::Filter { filter, .. } }) = self.streams.get(id)
-                && filter.concerns(&task.spec, previous_state, task.state)
+            if let Some(Watcher { slot, plan: Plan::Filter(filtering) }) = self.streams.get(id)
+                && filtering.filter.concerns(&task, previous_state)
                 && let Some(slot) = slot.upgrade()
             {
                 slot.update(|mailbox| mailbox.change(&task));
@@ -208,14 +211,14 @@ impl Registry {
     }
 
     fn register(&mut self, id: StreamId) {
-        if let (Some(_), Some(Watcher { plan: Plan::Filter { filter, .. }, .. })) = (self.link, self.streams.get(&id)) {
-            self.questions.register(id, filter.clone());
+        if let (Some(_), Some(Watcher { plan: Plan::Filter(filtering), .. })) = (self.link, self.streams.get(&id)) {
+            self.questions.register(id, filtering.filter.clone());
         }
     }
 
     fn ask_page(&mut self, id: StreamId) {
-        if let (Some(_), Some(Watcher { plan: Plan::Filter { query, .. }, .. })) = (self.link, self.streams.get(&id)) {
-            self.questions.page(id, query.clone());
+        if let (Some(_), Some(Watcher { plan: Plan::Filter(filtering), .. })) = (self.link, self.streams.get(&id)) {
+            self.questions.page(id, filtering.query.clone());
         }
     }
 
@@ -270,8 +273,8 @@ impl Registry {
             Answer::Page(page) => page,
             other => return self.fail(id, &unexpected(other), None),
         };
-        let Some(Watcher { plan: Plan::Filter { query, .. }, .. }) = self.streams.get_mut(&id) else { return };
-        query.after.clone_from(&page.next_after);
+        let Some(Watcher { plan: Plan::Filter(filtering), .. }) = self.streams.get_mut(&id) else { return };
+        filtering.query.after.clone_from(&page.next_after);
         self.with_slot(id, |mailbox| {
             page.tasks.into_iter().for_each(|task| mailbox.snapshot(&Arc::new(task)));
             mailbox.page_done(page.next_after.is_none());

@@ -67,7 +67,7 @@ impl Calls {
         let open = self.open.get(&call_id)?;
         let left = open.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(now));
         let mut call = open.call.clone();
-        if let Call::Submit { time_left, .. } = &mut call {
+        if let Call::Submit { time_left, .. } | Call::Retry { time_left, .. } = &mut call {
             *time_left = left;
         }
         (!left.is_zero()).then_some(ClientToLeader::Call { call_id, call })

@@ -2,6 +2,7 @@
 //! decided here, and nothing is kept.
 
 mod cluster;
+mod many;
 mod page_token;
 mod request;
 mod tasks;
@@ -20,7 +21,7 @@ use super::{
     metrics::Metrics,
 };
 use crate::{
-    domain::{Answer, Call, Refusal, Task},
+    domain::{Answer, Call, ListQuery, Page, Refusal, Task},
     runtime::{serve::MAX_REQUEST_BYTES, telemetry},
     wire::{
         CallError,
@@ -94,6 +95,45 @@ impl Front {
 
     async fn ask_for_task(&self, call: Call, context: Context) -> Result<Task, CallError> {
         task_in(self.link.ask(call, context.deadline).await?)
+    }
+
+    /// Asks one page of a listing.
+    async fn ask_for_page(&self, query: ListQuery, context: Context) -> Result<Page, CallError> {
+        match self.ask(Call::List(query), context).await? {
+            Answer::Page(page) => Ok(page),
+            _ => Err(unfitting()),
+        }
+    }
+
+    /// Asks about many tasks, and returns what was answered in the order of the calls. Each has its place in line before
+    /// the next one is looked at, and only then are the answers waited for.
+    async fn ask_for_tasks(
+        &self,
+        calls: impl Iterator<Item = Result<Call, CallError>>,
+        context: Context,
+    ) -> Vec<Result<Task, CallError>> {
+        let mut entered = Vec::with_capacity(calls.size_hint().0);
+        let mut asked = Vec::with_capacity(calls.size_hint().0);
+        let mut hopeless = None;
+        for call in calls {
+            let place = match (call, hopeless) {
+                // Behind one that waited in vain the others would wait as long for nothing.
+                (Ok(_), Some(error)) => Err(CallError::from(error)),
+                (Ok(call), None) => self.link.ask_in_line(call, context.deadline).await.map_err(|error| {
+                    hopeless = Some(error);
+                    error.into()
+                }),
+                (Err(error), _) => Err(error),
+            };
+            entered.push(place.map(|place| asked.push(place)));
+        }
+        let mut answers = self.link.answers(asked, context.deadline).await.into_iter();
+        let answer = |entered: Result<(), CallError>| {
+            entered?;
+            // Whoever has entered has an answer.
+            task_in(answers.next().unwrap_or(Err(AskError::Stopped))?)
+        };
+        entered.into_iter().map(answer).collect()
     }
 }
 

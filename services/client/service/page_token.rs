@@ -87,6 +87,17 @@ fn digest(filter: &TaskFilter) -> [u8; DIGEST_BYTES] {
         add(key);
         add(value);
     }
+    for reason in &filter.failure_reasons {
+        add("failure reason");
+        add(&format!("{reason:?}"));
+    }
+    let bounds = [filter.created.from, filter.created.until, filter.ended.from, filter.ended.until];
+    for (at, bound) in bounds.iter().enumerate() {
+        if let Some(bound) = bound {
+            add("time");
+            add(&format!("{at}:{}", bound.0));
+        }
+    }
     hash.to_le_bytes()
 }
 

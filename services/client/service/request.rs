@@ -33,6 +33,19 @@ pub(super) fn spec(spec: Option<v1::TaskSpec>) -> Result<Arc<TaskSpec>, InvalidF
     spec_from_proto(spec).map(Arc::new).map_err(|error| error.within("spec"))
 }
 
+/// The ids of the task to run once more and of the new one.
+pub(super) fn retry(request: &v1::RetryTaskRequest) -> Result<(TaskId, TaskId), InvalidField> {
+    let of = task_id(&request.task_id)?;
+    let new = if request.new_task_id.is_empty() { retry_id(&of) } else { name("new_task_id", &request.new_task_id) }?;
+    if new == of { Err(InvalidField::new("new_task_id", "must be another than task_id")) } else { Ok((of, new)) }
+}
+
+/// Of a retry that names none.
+pub(super) fn retry_id(of: &TaskId) -> Result<TaskId, InvalidField> {
+    let no_room = |error| InvalidField::new("new_task_id", format!("must be set, as the one made of task_id {error}"));
+    of.of_retry().map_err(no_room)
+}
+
 pub(super) fn items(request: v1::SubmitTasksRequest) -> Result<Vec<v1::SubmitTaskRequest>, InvalidField> {
     let invalid = |problem: String| Err(InvalidField::new("requests", problem));
     let (count, bytes) = (request.requests.len(), request.encoded_len());
@@ -56,7 +69,7 @@ pub(super) fn workers(request: &v1::ListWorkersRequest) -> Result<WorkerQuery, I
     Ok(WorkerQuery { page_size, after: page_token::decode(&Listing::workers(), &request.page_token)? })
 }
 
-fn page_size(asked: i32) -> Result<u32, InvalidField> {
+pub(super) fn page_size(asked: i32) -> Result<u32, InvalidField> {
     match u32::try_from(asked) {
         Ok(0) => Ok(ListQuery::DEFAULT_PAGE),
         Ok(size) => Ok(size.min(ListQuery::MAX_PAGE)),
@@ -77,7 +90,7 @@ pub(super) fn target(target: Option<v1::watch_tasks_request::Target>) -> Result<
     }
 }
 
-fn filter(filter: v1::TaskFilter) -> Result<TaskFilter, InvalidField> {
+pub(super) fn filter(filter: v1::TaskFilter) -> Result<TaskFilter, InvalidField> {
     filter_from_proto(filter).map_err(|error| error.within("filter"))
 }
 

@@ -7,19 +7,22 @@ use tracing::Span;
 
 use super::{
     Context, Front,
+    many::Act,
     page_token::{self, Listing},
-    request, task_in, unfitting,
+    request,
     watches::{self, Updates},
 };
 use crate::{
-    client::{hub::Target, leader_link::AskError},
-    domain::{Answer, Call, Refusal, Revision, Task, TaskId},
+    client::hub::Target,
+    domain::{Call, Refusal, Revision, Task, TaskId},
     runtime::telemetry,
     wire::{
         CallError, Detail, InvalidField,
         proto::v1::{
-            self, CancelTaskRequest, CancelTaskResponse, GetTaskRequest, GetTaskResponse, ListTasksRequest,
-            ListTasksResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse,
+            self, CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, DeleteTaskRequest,
+            DeleteTaskResponse, DeleteTasksRequest, DeleteTasksResponse, GetTaskRequest, GetTaskResponse,
+            ListTasksRequest, ListTasksResponse, RetryTaskRequest, RetryTaskResponse, RetryTasksRequest,
+            RetryTasksResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse,
             WatchTaskRequest, WatchTaskResponse, WatchTasksRequest, WatchTasksResponse, submit_task_outcome::Outcome,
             task_service_server::TaskService,
         },
@@ -75,11 +78,7 @@ impl TaskService for Tasks {
             .unary("ListTasks", request, async |request, context| {
                 let query = request::list(request).map_err(invalid)?;
                 let listing = Listing::tasks(&query.filter);
-                let page = match self.0.ask(Call::List(query), context).await {
-                    Ok(Answer::Page(page)) => page,
-                    Ok(_) => return Err(unfitting().status(None)),
-                    Err(error) => return Err(error.status(None)),
-                };
+                let page = self.0.ask_for_page(query, context).await.map_err(|error| error.status(None))?;
                 Ok(ListTasksResponse {
                     tasks: page.tasks.iter().map(|task| task_to_proto(task, Detail::Summary)).collect(),
                     next_page_token: page_token::next(&listing, page.next_after.as_ref()),
@@ -95,6 +94,64 @@ impl TaskService for Tasks {
                 let call = Call::Cancel { task_id: id.clone() };
                 let task = self.0.ask_for_task(call, context).await.map_err(|error| error.status(Some(&id)))?;
                 Ok(CancelTaskResponse { task: Some(task_to_proto(&task, Detail::Summary)) })
+            })
+            .await
+    }
+
+    async fn retry_task(&self, request: Request<RetryTaskRequest>) -> Result<Response<RetryTaskResponse>, Status> {
+        self.0
+            .unary("RetryTask", request, async |request, context| {
+                let (of, task_id) = request::retry(&request).map_err(invalid)?;
+                let call = retry(of.clone(), task_id);
+                let task = self.0.ask_for_task(call, context).await.map_err(|error| error.status(Some(&of)))?;
+                Ok(RetryTaskResponse { task: Some(task_to_proto(&task, Detail::Summary)) })
+            })
+            .await
+    }
+
+    async fn delete_task(&self, request: Request<DeleteTaskRequest>) -> Result<Response<DeleteTaskResponse>, Status> {
+        self.0
+            .unary("DeleteTask", request, async |request, context| {
+                let id = request::task_id(&request.task_id).map_err(invalid)?;
+                let call = Call::Delete { task_id: id.clone() };
+                let task = self.0.ask_for_task(call, context).await.map_err(|error| error.status(Some(&id)))?;
+                Ok(DeleteTaskResponse { task: Some(task_to_proto(&task, Detail::Summary)) })
+            })
+            .await
+    }
+
+    async fn cancel_tasks(
+        &self,
+        request: Request<CancelTasksRequest>,
+    ) -> Result<Response<CancelTasksResponse>, Status> {
+        self.0
+            .unary("CancelTasks", request, async |CancelTasksRequest { filter, page_size, page_token }, context| {
+                let (outcomes, next_page_token) =
+                    self.0.act(Act::Cancel, filter, page_size, &page_token, context).await?;
+                Ok(CancelTasksResponse { outcomes, next_page_token })
+            })
+            .await
+    }
+
+    async fn retry_tasks(&self, request: Request<RetryTasksRequest>) -> Result<Response<RetryTasksResponse>, Status> {
+        self.0
+            .unary("RetryTasks", request, async |RetryTasksRequest { filter, page_size, page_token }, context| {
+                let (outcomes, next_page_token) =
+                    self.0.act(Act::Retry, filter, page_size, &page_token, context).await?;
+                Ok(RetryTasksResponse { outcomes, next_page_token })
+            })
+            .await
+    }
+
+    async fn delete_tasks(
+        &self,
+        request: Request<DeleteTasksRequest>,
+    ) -> Result<Response<DeleteTasksResponse>, Status> {
+        self.0
+            .unary("DeleteTasks", request, async |DeleteTasksRequest { filter, page_size, page_token }, context| {
+                let (outcomes, next_page_token) =
+                    self.0.act(Act::Delete, filter, page_size, &page_token, context).await?;
+                Ok(DeleteTasksResponse { outcomes, next_page_token })
             })
             .await
     }
@@ -130,40 +187,28 @@ impl TaskService for Tasks {
 }
 
 impl Tasks {
-    /// Each item has its place in line before the next one is looked at, and only then are the answers waited for.
     async fn submit_items(&self, items: Vec<SubmitTaskRequest>, context: Context) -> Vec<v1::SubmitTaskOutcome> {
-        let mut entered = Vec::with_capacity(items.len());
-        let mut asked = Vec::with_capacity(items.len());
-        let mut hopeless = None;
-        for (at, item) in items.into_iter().enumerate() {
+        let mut ids = Vec::with_capacity(items.len());
+        let calls = items.into_iter().enumerate().map(|(at, item)| {
             let within = |error: InvalidField| CallError::Invalid(error.within(&format!("requests[{at}]")));
-            let (id, call) = match request::new_task_id(&item.task_id) {
+            match request::new_task_id(&item.task_id) {
                 Ok(id) => {
-                    let call = submit(id.clone(), item.spec).map_err(within);
-                    (id.to_string(), call)
+                    ids.push(id.to_string());
+                    submit(id, item.spec).map_err(within)
                 }
-                Err(error) => (item.task_id, Err(within(error))),
-            };
-            let place = match (call, hopeless) {
-                // Behind one that waited in vain the others would wait as long for nothing.
-                (Ok(_), Some(error)) => Err(CallError::from(error)),
-                (Ok(call), None) => self.0.link.ask_in_line(call, context.deadline).await.map_err(|error| {
-                    hopeless = Some(error);
-                    error.into()
-                }),
-                (Err(error), _) => Err(error),
-            };
-            entered.push((id, place.map(|place| asked.push(place))));
-        }
-        let mut answers = self.0.link.answers(asked, context.deadline).await.into_iter();
-        let outcome = |(id, entered): (String, Result<(), CallError>)| {
-            // Whoever has entered has an answer.
-            let answer = entered.and_then(|()| Ok(answers.next().unwrap_or(Err(AskError::Stopped))?));
-            let task = answer.and_then(|answer| task_in(answer).map_err(of_submit));
-            let outcome = task.map_or_else(|error| Outcome::Error(error.item(&id)), |task| accepted(&task));
+                Err(error) => {
+                    ids.push(item.task_id);
+                    Err(within(error))
+                }
+            }
+        });
+        let answers = self.0.ask_for_tasks(calls, context).await;
+        let outcome = |(answer, id): (Result<Task, CallError>, String)| {
+            let task = answer.map_err(of_submit);
+            let outcome = task.map_or_else(|error| Outcome::Error(error.item(&id)), |task| Outcome::Task(brief(&task)));
             v1::SubmitTaskOutcome { outcome: Some(outcome) }
         };
-        entered.into_iter().map(outcome).collect()
+        answers.into_iter().zip(ids).map(outcome).collect()
     }
 }
 
@@ -177,6 +222,12 @@ fn submit(task_id: TaskId, spec: Option<v1::TaskSpec>) -> Result<Call, InvalidFi
     })
 }
 
+pub(super) fn retry(of: TaskId, task_id: TaskId) -> Call {
+    let traceparent = telemetry::traceparent(&Span::current());
+    // As of a submit.
+    Call::Retry { of, task_id, traceparent, time_left: Duration::ZERO }
+}
+
 /// To a submit an id is taken, whatever of its record can be read.
 fn of_submit(error: CallError) -> CallError {
     match error {
@@ -186,16 +237,16 @@ fn of_submit(error: CallError) -> CallError {
 }
 
 /// A task among the outcomes of many, which must fit a message together.
-fn accepted(task: &Task) -> Outcome {
+pub(super) fn brief(task: &Task) -> v1::Task {
     let mut task = task_to_proto(task, Detail::Summary);
     task.spec = None;
     task.progress = None;
     if let Some(failure) = &mut task.failure {
         failure.message.clear();
     }
-    Outcome::Task(task)
+    task
 }
 
-fn invalid(error: InvalidField) -> Status {
+pub(super) fn invalid(error: InvalidField) -> Status {
     CallError::Invalid(error).status(None)
 }

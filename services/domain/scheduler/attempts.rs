@@ -142,7 +142,7 @@ impl Scheduler {
         let finished =
             |task: &Task| Some(Change::Finished { task_id: task_id.clone(), assigned_to, status: status_of(task) });
         if let Some(task) = self.transition(task_id, effects, end, finished) {
-            self.retention.keep(task.id.clone(), task.state, now.monotonic);
+            self.retention.keep(&task, now.monotonic);
         }
     }
 

@@ -8,19 +8,22 @@ use crate::domain::{
     TaskSpec, TaskState,
 };
 
+/// A task that somebody hands over.
+pub(super) struct NewTask {
+    pub task_id: TaskId,
+    pub spec: Arc<TaskSpec>,
+    pub retry_of: Option<TaskId>,
+    pub traceparent: Option<Arc<str>>,
+    /// Not accepted after it.
+    pub deadline: Monotonic,
+}
+
 impl Scheduler {
-    pub(super) fn submit(
-        &mut self,
-        now: Now,
-        task_id: TaskId,
-        spec: Arc<TaskSpec>,
-        traceparent: Option<Arc<str>>,
-        deadline: Monotonic,
-        effects: &mut Vec<Effect>,
-    ) -> Answer {
-        if let Some(answer) = self.known(&task_id, &spec) {
+    pub(super) fn submit(&mut self, now: Now, new: NewTask, effects: &mut Vec<Effect>) -> Answer {
+        if let Some(answer) = self.known(&new) {
             return answer;
         }
+        let NewTask { task_id, spec, retry_of, traceparent, deadline } = new;
         if now.monotonic > deadline {
             return Answer::Refused(Refusal::DeadlineExceeded);
         }
@@ -28,7 +31,7 @@ impl Scheduler {
             return Answer::Refused(Refusal::BudgetExhausted(budget));
         }
         let revision = self.next_revision();
-        let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent };
+        let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent, retry_of };
         let task = pending(&submission);
         self.lanes.push(&task, revision);
         self.table.insert(Entry { task: task.clone(), submitted: revision });
@@ -38,12 +41,12 @@ impl Scheduler {
     }
 
     /// The answer to a submit of an id that is taken: one id, one task.
-    fn known(&self, task_id: &TaskId, spec: &TaskSpec) -> Option<Answer> {
-        if self.table.is_corrupt(task_id) {
+    fn known(&self, new: &NewTask) -> Option<Answer> {
+        if self.table.is_corrupt(&new.task_id) {
             return Some(Answer::Refused(Refusal::CorruptRecord));
         }
-        let entry = self.table.get(task_id)?;
-        let same = *entry.task.spec == *spec;
+        let entry = self.table.get(&new.task_id)?;
+        let same = *entry.task.spec == *new.spec && entry.task.retry_of == new.retry_of;
         Some(if same { Answer::Task(entry.task.clone()) } else { Answer::Refused(Refusal::TaskExists) })
     }
 
@@ -91,6 +94,7 @@ pub(super) fn pending(submission: &Submission) -> Task {
         progress: None,
         outcome: None,
         traceparent: submission.traceparent.clone(),
+        retry_of: submission.retry_of.clone(),
         create_time: submission.create_time,
         start_time: None,
         end_time: None,

@@ -12,6 +12,7 @@
 
 mod attempts;
 mod calls;
+mod ended;
 mod fleet;
 mod lanes;
 mod placement;
@@ -26,7 +27,7 @@ mod workers;
 use std::{sync::Arc, time::Duration};
 
 pub use self::queries::Totals;
-use self::{fleet::Fleet, lanes::Lanes, retention::Retention, table::Table};
+use self::{calls::NewTask, fleet::Fleet, lanes::Lanes, retention::Retention, table::Table};
 use super::{
     Answer, Change, Incarnation, Member, Monotonic, Now, Order, Report, Revision, TaskEvent, TaskId, TaskSpec, Term,
     WorkerHello, WorkerId,
@@ -82,6 +83,18 @@ pub enum Event {
     },
     /// Answered.
     Cancel {
+        task_id: TaskId,
+    },
+    /// Answered.
+    Retry {
+        of: TaskId,
+        task_id: TaskId,
+        traceparent: Option<Arc<str>>,
+        /// Not accepted after it.
+        deadline: Monotonic,
+    },
+    /// Answered.
+    Delete {
         task_id: TaskId,
     },
     /// A worker has opened a link. Answered by [`Effect::Welcome`] or [`Effect::Refuse`].
@@ -172,11 +185,20 @@ impl Scheduler {
     pub fn step(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Submit { task_id, spec, traceparent, deadline } => {
-                let answer = self.submit(now, task_id, spec, traceparent, deadline, effects);
+                let new = NewTask { task_id, spec, retry_of: None, traceparent, deadline };
+                let answer = self.submit(now, new, effects);
                 effects.push(Effect::Answer(answer));
             }
             Event::Cancel { task_id } => {
                 let answer = self.cancel(now, &task_id, effects);
+                effects.push(Effect::Answer(answer));
+            }
+            Event::Retry { of, task_id, traceparent, deadline } => {
+                let answer = self.retry(now, of, task_id, traceparent, deadline, effects);
+                effects.push(Effect::Answer(answer));
+            }
+            Event::Delete { task_id } => {
+                let answer = self.delete(&task_id, effects);
                 effects.push(Effect::Answer(answer));
             }
             Event::Hello(hello) => self.hello(now, hello, effects),

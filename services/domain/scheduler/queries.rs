@@ -62,7 +62,7 @@ impl Scheduler {
             looks += 1;
             last = Some(&entry.task.id);
             let task = &entry.task;
-            if task.revision > query.after_revision && query.filter.matches(&task.spec, task.state) {
+            if task.revision > query.after_revision && query.filter.matches(task) {
                 bytes += page_bytes(task);
                 page.tasks.push(task.clone());
             }

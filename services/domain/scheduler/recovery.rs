@@ -53,7 +53,7 @@ impl Scheduler {
             let failed = task.state == TaskState::Failed;
             let retention = if failed { self.limits.retain_failed } else { self.limits.retain_finished };
             let end = end_on_clock(task.end_time.unwrap_or_default(), now.wall, now.monotonic, retention);
-            self.retention.keep(task.id.clone(), task.state, end);
+            self.retention.keep(&task, end);
         } else {
             self.lanes.restore(&task, submitted);
         }

@@ -32,6 +32,7 @@ fn submitted(id: &str) -> Change {
         create_time: Wall(1),
         revision: Revision(1),
         traceparent: None,
+        retry_of: None,
     })
 }
 

@@ -36,6 +36,7 @@ fn with_result(name: &str, revision: u64, state: TaskState, result_bytes: usize)
         progress: None,
         outcome,
         traceparent: None,
+        retry_of: None,
         create_time: Wall(0),
         start_time: None,
         end_time: None,

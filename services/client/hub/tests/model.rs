@@ -79,7 +79,7 @@ impl Leader {
         let task = task(name, self.revision.0, next);
         self.log.entry(task.id.clone()).or_default().push(self.revision);
         let previous_state = previous.unwrap_or(next);
-        let concerned = |filter: &TaskFilter| filter.concerns(&task.spec, previous_state, next);
+        let concerned = |filter: &TaskFilter| filter.concerns(&task, previous_state);
         if self.watched.contains(&task.id) || self.filters.values().any(concerned) {
             self.link.push_back(Message::Event(TaskEvent { task: task.clone(), previous_state }));
         }
@@ -119,7 +119,7 @@ impl Leader {
                 break;
             }
             page.next_after = Some(id.clone()).filter(|_| *id != *self.tasks.keys().next_back().unwrap());
-            if task.revision > query.after_revision && query.filter.matches(&task.spec, task.state) {
+            if task.revision > query.after_revision && query.filter.matches(task) {
                 page.tasks.push((**task).clone());
             }
         }
@@ -218,7 +218,7 @@ impl Reader {
     fn wants(&self, task: &Task) -> bool {
         match &self.target {
             Target::Ids(ids) => ids.contains(&task.id),
-            Target::Filter(filter) => filter.matches(&task.spec, task.state),
+            Target::Filter(filter) => filter.matches(task),
         }
     }
 }

@@ -19,6 +19,8 @@ const ROUNDS: usize = 100;
 enum Step {
     Submit { task: u8, priority: u8, at_most_once: bool },
     Cancel { task: u8 },
+    Retry { of: u8, task: u8 },
+    Delete { task: u8 },
     Start { worker: usize },
     Register,
     Hello { worker: usize },
@@ -44,6 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..8u8, 0..10u8, prop::bool::weighted(0.2))
             .prop_map(|(task, priority, at_most_once)| Step::Submit { task, priority, at_most_once }),
         2 => (0..8u8).prop_map(|task| Step::Cancel { task }),
+        2 => (0..8u8, 0..8u8).prop_map(|(of, task)| Step::Retry { of, task }),
+        1 => (0..8u8).prop_map(|task| Step::Delete { task }),
         3 => worker.clone().prop_map(|worker| Step::Start { worker }),
         2 => Just(Step::Register),
         4 => worker.clone().prop_map(|worker| Step::Hello { worker }),
@@ -74,6 +78,8 @@ fn take(world: &mut World, step: &Step, lives: &mut u8) {
             world.request_submit(&format!("t{task}"), spec);
         }
         Step::Cancel { task } => world.request_cancel(&format!("t{task}")),
+        Step::Retry { of, task } => world.request_retry(&format!("t{of}"), &format!("t{task}")),
+        Step::Delete { task } => world.request_delete(&format!("t{task}")),
         Step::Start { worker } => {
             *lives = lives.wrapping_add(1);
             world.start(WORKERS[worker], *lives);

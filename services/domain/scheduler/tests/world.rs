@@ -16,7 +16,8 @@ use super::{
 };
 use crate::domain::{
     Answer, AttemptId, Change, Failure, FailureReason, Incarnation, Loaded, Member, Monotonic, Now, Order, Outcome,
-    Progress, Report, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello, WorkerId, WorkerOffer,
+    Progress, Report, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello, WorkerId,
+    WorkerOffer,
 };
 
 pub const SLOTS: u32 = 2;
@@ -87,6 +88,8 @@ pub struct World {
     pub seen: BTreeMap<TaskId, Task>,
     /// What was answered: these exist; of those that were cancelled it is final.
     pub acknowledged: BTreeMap<TaskId, bool>,
+    /// The task that was removed last, as it ended.
+    removed: Option<Revision>,
     pub notes: Vec<Note>,
     /// How often each attempt was begun by any worker.
     pub runs: BTreeMap<AttemptId, u32>,
@@ -117,6 +120,7 @@ impl World {
             term: 1,
             seen: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            removed: None,
             notes: Vec::new(),
             runs: BTreeMap::new(),
             answer: None,
@@ -149,6 +153,20 @@ impl World {
 
     pub fn request_cancel(&mut self, id: &str) {
         self.step(Event::Cancel { task_id: task(id) });
+    }
+
+    pub fn retry(&mut self, of: &str, id: &str) -> Answer {
+        self.request_retry(of, id);
+        self.answer.take().expect("a call is answered")
+    }
+
+    pub fn request_retry(&mut self, of: &str, id: &str) {
+        let deadline = self.now.monotonic.after(Duration::from_secs(30));
+        self.step(Event::Retry { of: task(of), task_id: task(id), traceparent: None, deadline });
+    }
+
+    pub fn request_delete(&mut self, id: &str) {
+        self.step(Event::Delete { task_id: task(id) });
     }
 
     /// Something happens that is no message of a worker. Returns what was answered, if everything arrives at once.
@@ -252,6 +270,7 @@ impl World {
             match waiting {
                 Waiting::Change(change) => {
                     if let Change::Removed { task_id } = &change {
+                        self.removed = self.disk.statuses.get(task_id).map(|status| status.revision);
                         self.acknowledged.remove(task_id);
                         self.seen.remove(task_id);
                     }
@@ -262,7 +281,10 @@ impl World {
                 Waiting::Refuse(worker, link) => self.tell(&worker, link, Down::Refuse),
                 Waiting::Push(event) => self.push(&event),
                 Waiting::Answer(answer) => {
-                    if let Answer::Task(task) = &answer {
+                    // What a delete answers says how it was, not that it is.
+                    if let Answer::Task(task) = &answer
+                        && self.removed != Some(task.revision)
+                    {
                         let cancelled = task.outcome == Some(Outcome::Cancelled);
                         *self.acknowledged.entry(task.id.clone()).or_default() |= cancelled;
                     }

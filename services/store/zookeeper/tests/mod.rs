@@ -129,6 +129,7 @@ fn submission(task_id: &str, revision: u64, payload: &[u8]) -> Submission {
         create_time: Wall(1_000),
         revision: Revision(revision),
         traceparent: None,
+        retry_of: None,
     }
 }
 
