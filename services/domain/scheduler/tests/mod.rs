@@ -2,6 +2,7 @@
 
 mod disagreements;
 mod disk;
+mod ended;
 pub(crate) mod hand;
 mod invariants;
 mod progress;
