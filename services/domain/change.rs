@@ -73,8 +73,8 @@ impl Change {
     pub fn bytes(&self) -> usize {
         let data = match self {
             Self::Submitted(submission) => {
-                let labels = submission.spec.labels.iter();
-                submission.spec.payload.len() + labels.map(|(key, value)| key.len() + value.len() + 8).sum::<usize>()
+                let labels = &submission.spec.labels;
+                submission.spec.payload.len() + labels.bytes() + 8 * labels.len()
             }
             Self::Finished { status, .. } => status.outcome.as_ref().map_or(0, Outcome::bytes),
             _ => 0,

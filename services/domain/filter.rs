@@ -61,7 +61,7 @@ impl TaskFilter {
         let spec = &task.spec;
         (self.queues.is_empty() || self.queues.contains(&spec.queue()))
             && (self.kinds.is_empty() || self.kinds.contains(&spec.kind))
-            && self.labels.iter().all(|(key, value)| spec.labels.get(key) == Some(value))
+            && self.labels.iter().all(|(key, value)| spec.labels.get(key) == Some(value.as_str()))
             && (self.failure_reasons.is_empty() || self.matches_failure(task))
             && self.created.contains(task.create_time)
             && (self.ended.is_open() || task.end_time.is_some_and(|end| self.ended.contains(end)))

@@ -8,6 +8,7 @@ mod change;
 mod filter;
 mod fleet;
 mod id;
+mod labels;
 mod progress;
 pub mod scheduler;
 mod task;
@@ -21,6 +22,7 @@ pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
 pub use filter::{TaskFilter, TimeRange};
 pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
 pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};
+pub use labels::Labels;
 pub use progress::{Fraction, InvalidProgress, MAX_PROGRESS_BYTES, MAX_PROGRESS_DETAILS, Progress};
 pub use scheduler::Scheduler;
 pub use task::{

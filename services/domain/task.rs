@@ -1,8 +1,8 @@
 //! What a task is.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use super::{Fence, Incarnation, Kind, Progress, QueueName, Revision, TaskId, Wall, WorkerId};
+use super::{Fence, Incarnation, Kind, Labels, Progress, QueueName, Revision, TaskId, Wall, WorkerId};
 
 /// Largest payload, in bytes: a task is a note about work, not the work's data, and lives in ZooKeeper's memory.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -44,7 +44,7 @@ pub struct TaskSpec {
     pub kind: Kind,
     pub queue: Option<QueueName>,
     pub payload: Arc<[u8]>,
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     pub priority: Option<Priority>,
     pub at_most_once: bool,
 }
@@ -56,7 +56,7 @@ impl TaskSpec {
             kind,
             queue: None,
             payload: payload.into(),
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             priority: None,
             at_most_once: false,
         }

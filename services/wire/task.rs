@@ -28,7 +28,7 @@ pub fn spec_from_proto(spec: v1::TaskSpec) -> Result<TaskSpec, InvalidField> {
         kind: name("kind", &spec.kind)?,
         queue: if spec.queue.is_empty() { None } else { Some(name("queue", &spec.queue)?) },
         payload: Arc::from(spec.payload.as_ref()),
-        labels: labels("labels", spec.labels)?,
+        labels: labels("labels", spec.labels)?.into(),
         priority: priority.transpose()?,
         at_most_once: spec.at_most_once,
     })
@@ -69,7 +69,7 @@ pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
         kind: spec.kind.to_string(),
         queue: spec.queue.as_ref().map(ToString::to_string).unwrap_or_default(),
         payload: if with_payload { bytes::Bytes::copy_from_slice(&spec.payload) } else { bytes::Bytes::new() },
-        labels: spec.labels.clone(),
+        labels: (&spec.labels).into(),
         priority: spec.priority.map(|priority| i32::from(priority.get())),
         at_most_once: spec.at_most_once,
     }

@@ -128,7 +128,7 @@ impl From<LeaderToWorker> for links::LinkWorkerResponse {
                 kind: spec.kind.to_string(),
                 queue: spec.queue().to_string(),
                 payload: Bytes::copy_from_slice(&spec.payload),
-                labels: spec.labels.clone(),
+                labels: (&spec.labels).into(),
                 traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
             }),
             LeaderToWorker::Order(Order::Cancel { attempt, reason }) => Message::Cancel(links::CancelAttempt {
@@ -334,7 +334,7 @@ fn assign_from_proto(assign: links::Assign) -> Result<Order, InvalidField> {
     }
     let mut spec = TaskSpec::new(name("kind", &assign.kind)?, &assign.payload);
     spec.queue = Some(name("queue", &assign.queue)?);
-    spec.labels = labels("labels", assign.labels)?;
+    spec.labels = labels("labels", assign.labels)?.into();
     // A task is worth more than its trace: a context that cannot be one is left out.
     let traceparent = (1..=MAX_TRACEPARENT_BYTES).contains(&assign.traceparent.len());
     Ok(Order::Assign { attempt, spec: Arc::new(spec), traceparent: traceparent.then(|| assign.traceparent.into()) })

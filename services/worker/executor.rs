@@ -57,7 +57,7 @@ impl Executor {
             kind: spec.kind.clone(),
             queue: spec.queue(),
             payload: Bytes::copy_from_slice(&spec.payload),
-            labels: spec.labels.clone(),
+            labels: (&spec.labels).into(),
             traceparent: telemetry::traceparent(&span).or(traceparent),
             cancelled: cancelled.clone(),
             reporter: Reporter::new(attempt.clone(), self.desk.clone()),

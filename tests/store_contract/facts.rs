@@ -35,7 +35,7 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
         kind: "resize-image".parse().expect("a kind"),
         queue: Some("urgent".parse().expect("a queue")),
         payload: (0..=250).cycle().take(MAX_PAYLOAD_BYTES).collect(),
-        labels: BTreeMap::from([("team/a".into(), "Überraschung 🐑".into()), ("empty".into(), String::new())]),
+        labels: BTreeMap::from([("team/a".into(), "Überraschung 🐑".into()), ("empty".into(), String::new())]).into(),
         priority: Priority::new(0),
         at_most_once: true,
     };

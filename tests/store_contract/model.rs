@@ -113,7 +113,10 @@ impl Model {
             kind: "echo".parse().expect("a kind"),
             queue: dice.one_in(2).then(|| "other".parse().expect("a queue")),
             payload: dice.bytes(300).into(),
-            labels: (0..dice.below(4)).map(|at| (format!("key-{at}"), dice.text(20))).collect(),
+            labels: (0..dice.below(4))
+                .map(|at| (format!("key-{at}"), dice.text(20)))
+                .collect::<BTreeMap<_, _>>()
+                .into(),
             priority: Priority::new(u8::try_from(dice.below(20)).expect("small")),
             at_most_once: dice.one_in(2),
         };

@@ -15,7 +15,6 @@ use super::{
     options::Until,
     record::{histogram, micros, per_second},
     report::{Latency, OfStore},
-    watch::LABEL,
 };
 use crate::{
     cli::exit::Failure,
@@ -50,8 +49,7 @@ pub(super) struct Limit {
 
 impl Limit {
     /// Becomes the leader of the tree beside the cluster's.
-    pub(super) async fn open(zookeeper: &str, packing: bool, mut spec: TaskSpec, run: &str) -> Result<Self, Failure> {
-        spec.labels.insert(LABEL.to_owned(), run.to_owned());
+    pub(super) async fn open(zookeeper: &str, packing: bool, spec: TaskSpec, run: &str) -> Result<Self, Failure> {
         let servers_and_chroot = beside(zookeeper);
         let options =
             ZooKeeperOptions { servers_and_chroot: servers_and_chroot.clone(), session_timeout: SESSION_TIMEOUT };

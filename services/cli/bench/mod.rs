@@ -8,7 +8,7 @@ mod record;
 mod report;
 mod watch;
 
-use std::io::IsTerminal;
+use std::{collections::BTreeMap, io::IsTerminal};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -19,6 +19,7 @@ use self::{
     options::{Mode, NextAfter, Pace, Plan, Until, WatchBy},
     record::Found,
     report::{ClusterSeen, EndsSeen, Latency, OfCluster, Report, Round, Work, medians},
+    watch::LABEL,
 };
 use super::{
     cluster::list_workers,
@@ -64,7 +65,7 @@ impl Bench {
         };
         let limit = match (&self.zookeeper, self.limit) {
             (Some(zookeeper), true) => {
-                Some(Limit::open(zookeeper, self.packing == Packing::On, self.domain_spec()?, &run).await?)
+                Some(Limit::open(zookeeper, self.packing == Packing::On, self.domain_spec(&run)?, &run).await?)
             }
             _ => None,
         };
@@ -163,10 +164,11 @@ impl Bench {
     }
 
     /// The same for the store alone.
-    fn domain_spec(&self) -> Result<TaskSpec, Failure> {
+    fn domain_spec(&self, run: &str) -> Result<TaskSpec, Failure> {
         let kind: Kind = self.kind.parse().map_err(|error| Failure::unable(format!("--kind: {error}")))?;
-        let labels = self.labels.iter().cloned().collect();
-        Ok(TaskSpec { labels, ..TaskSpec::new(kind, &self.payload()) })
+        let mut labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        labels.insert(LABEL.to_owned(), run.to_owned());
+        Ok(TaskSpec { labels: labels.into(), ..TaskSpec::new(kind, &self.payload()) })
     }
 
     fn work(&self, plan: Plan) -> Work {

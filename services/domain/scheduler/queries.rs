@@ -109,10 +109,9 @@ fn offer_bytes(offer: &WorkerOffer) -> usize {
 }
 
 fn page_bytes(task: &Task) -> usize {
-    let labels: usize = task.spec.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
     let failure = match &task.outcome {
         Some(crate::domain::Outcome::Failed(failure)) => failure.message.len(),
         _ => 0,
     };
-    TASK_BYTES + labels + failure + task.progress.as_ref().map_or(0, |progress| progress.bytes())
+    TASK_BYTES + task.spec.labels.bytes() + failure + task.progress.as_ref().map_or(0, |progress| progress.bytes())
 }

@@ -20,7 +20,8 @@ pub(super) struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Table {
-    entries: BTreeMap<TaskId, Entry>,
+    /// Boxed, because the nodes of a tree that grows at its end are hardly more than half full.
+    entries: BTreeMap<TaskId, Box<Entry>>,
     /// Ids whose records cannot be read.
     corrupt: BTreeSet<TaskId>,
     counts: BTreeMap<TaskState, u64>,
@@ -29,7 +30,7 @@ pub(super) struct Table {
 
 impl Table {
     pub fn get(&self, id: &TaskId) -> Option<&Entry> {
-        self.entries.get(id)
+        self.entries.get(id).map(|entry| &**entry)
     }
 
     pub fn is_corrupt(&self, id: &TaskId) -> bool {
@@ -39,7 +40,7 @@ impl Table {
     pub fn insert(&mut self, entry: Entry) {
         *self.counts.entry(entry.task.state).or_default() += 1;
         self.bytes += cost(&entry.task);
-        self.entries.insert(entry.task.id.clone(), entry);
+        self.entries.insert(entry.task.id.clone(), Box::new(entry));
     }
 
     pub fn set_corrupt(&mut self, ids: impl IntoIterator<Item = TaskId>) {
@@ -70,7 +71,7 @@ impl Table {
     /// Every task, in the order of ids, after one of them.
     pub fn after(&self, id: Option<&TaskId>) -> impl Iterator<Item = &Entry> {
         let start = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.entries.range((start, Bound::Unbounded)).map(|(_, entry)| entry)
+        self.entries.range((start, Bound::Unbounded)).map(|(_, entry)| &**entry)
     }
 
     pub fn tasks(&self) -> u64 {
@@ -92,8 +93,7 @@ impl Table {
 
 /// What a task with this spec occupies in the store before it has an outcome; roughly, in bytes.
 pub(super) fn cost_of_spec(spec: &TaskSpec) -> u64 {
-    let labels: usize = spec.labels.iter().map(|(key, value)| key.len() + value.len()).sum();
-    TASK_OVERHEAD_BYTES + (spec.payload.len() + labels) as u64
+    TASK_OVERHEAD_BYTES + (spec.payload.len() + spec.labels.bytes()) as u64
 }
 
 fn cost(task: &Task) -> u64 {

@@ -64,7 +64,7 @@ fn what_a_worker_says_arrives_as_it_was_said() {
 fn what_a_leader_says_arrives_as_it_was_said() {
     let mut spec = TaskSpec::new("echo".parse().unwrap(), b"payload");
     spec.queue = Some("default".parse().unwrap());
-    spec.labels = [("a/b".into(), "c".into())].into();
+    spec.labels = std::collections::BTreeMap::from([("a/b".into(), "c".into())]).into();
     let assign = Order::Assign {
         attempt: attempt_id("a", 1),
         spec: Arc::new(spec),
