@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Only the first of the JVM's compilers: as many small installations and tests run it, to start fast and stay small.
 QUICK_JVM = (*JVM, "-XX:TieredStopAtLevel=1")
 MIB, KIB = 2**20, 2**10
+# What has ended is kept for a minute at least, and counts: at full speed that is more than the budgets allow by default.
+ROOMY = ("--max-tasks", 10_000_000, "--max-bytes", 64 * 2**30, "--retain-finished", "1m")
 # A kind that nobody serves.
 NOBODY = ("--kind", "nobody-serves-this")
 
@@ -85,7 +87,7 @@ def throughput_on(turn, options, jvm):
     benches = {}
     for packing in ("off", "on"):
         place = f"{zookeeper}/packing-{packing}"
-        roles = turn.cluster(place, ("--packing", packing))
+        roles = turn.cluster(place, (*ROOMY, "--packing", packing))
         benches[packing] = Bench(turn, place, roles["client"].url)
         benches[packing].run(*BATCHED, "--for", f"{options.seconds}s")
     unpacked, packed, unary = [], [], []
@@ -124,7 +126,7 @@ def ensemble(options):
     with Turn("ensemble", options.herdsman) as turn:
         place = f"{turn.zookeeper(servers=3)}/herdsman"
         warm(turn, place, options)
-        bench = Bench(turn, place, turn.cluster(place)["client"].url)
+        bench = Bench(turn, place, turn.cluster(place, ROOMY)["client"].url)
         seconds = ("--for", f"{options.seconds}s", "--latencies", 100)
         bench.run(*BATCHED, *seconds[:2])
         reports = [bench.with_limit(*BATCHED, *seconds) for _ in range(options.rounds)]
@@ -135,7 +137,7 @@ def dev(options):
     with Turn("dev", options.herdsman) as turn:
         zookeeper = turn.zookeeper()
         warm(turn, zookeeper, options)
-        server = turn.embedded("--slots", 1000)
+        server = turn.embedded("--slots", 1000, *ROOMY)
         bench = Bench(turn, f"{zookeeper}/beside", server.url)
         seconds = ("--for", f"{options.seconds}s", "--latencies", 100)
         bench.run(*BATCHED, *seconds[:2])
@@ -149,10 +151,6 @@ def dev(options):
 def fill(bench, tasks):
     """So many tasks that stay pending; the report of how fast they were accepted."""
     return bench.run(*BATCHED, "--watch", "none", *NOBODY, "--tasks", tasks)
-
-
-# More than the defaults allow, so that a million fit beside what the measuring itself submits.
-ROOMY = ("--max-tasks", 10_000_000, "--max-bytes", 64 * 2**30)
 
 
 def leader_of(turn, roles):
@@ -259,7 +257,7 @@ def streams(options):
     with Turn("streams", options.herdsman) as turn:
         place = f"{turn.zookeeper()}/herdsman"
         workers = -(-options.streams * 6 // 5 // SLOTS)
-        roles = turn.cluster(place, worker=("--slots", SLOTS), workers=workers)
+        roles = turn.cluster(place, ROOMY, ("--slots", SLOTS), workers=workers)
         client, bench = roles["client"], Bench(turn, place, roles["client"].url)
         load = ("--rate", per_second, "--connections", 8)
         bench.run(*load, "--for", f"{options.warm}s")
@@ -338,7 +336,7 @@ def overload(options):
         zookeeper = turn.zookeeper()
         warm(turn, zookeeper, options)
         place = f"{zookeeper}/herdsman"
-        roles = turn.cluster(place)
+        roles = turn.cluster(place, ROOMY)
         (leader,), client = roles["masters"], roles["client"]
         bench = Bench(turn, place, client.url)
         bench.run(*BATCHED, "--for", f"{options.seconds}s")

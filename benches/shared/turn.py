@@ -18,7 +18,7 @@ START_LIMIT = 60
 # Longest run of one submitter.
 RUN_LIMIT = 600
 # For a ZooKeeper that is to answer as fast as it can.
-JVM = ("-Xmx2g",)
+JVM = ("-Xmx4g",)
 
 
 class Failed(Exception):
@@ -141,6 +141,7 @@ class Turn:
                 "dataDir": directory,
                 "clientPort": port,
                 "clientPortAddress": "127.0.0.1",
+                "maxClientCnxns": 0,
                 "admin.enableServer": "false",
                 "4lw.commands.whitelist": "*",
             }

@@ -4,6 +4,7 @@
 //! It keeps nothing that a restart would lose, writes nothing to the store, and decides nothing about tasks: any number
 //! of them serve one cluster.
 
+mod admission;
 mod hub;
 mod leader_link;
 mod metrics;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use options::Options;
 
+use admission::Admission;
 use hub::Hub;
 use leader_link::{GrpcDial, LeaderLink, LinkState};
 use metrics::Metrics;
@@ -58,8 +60,15 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let metrics = Metrics::register(&mut registry, link.clone(), hub.clone());
     let health = HealthReporter::new();
     let under_way = watch::Sender::new(0);
-    let front = Front { link: link.clone(), hub, metrics, max_watch_age, draining: draining.clone(), under_way };
-    let front = Arc::new(front);
+    let front = Arc::new(Front {
+        link: link.clone(),
+        hub,
+        metrics,
+        max_watch_age,
+        draining: draining.clone(),
+        under_way,
+        admission: Admission::default(),
+    });
     let serving =
         serve::serve(listener, service::routes(&front), &HEALTH_NAMES[1..], health.clone(), registry, stopping.clone());
     let drain = async {

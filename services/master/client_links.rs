@@ -33,7 +33,7 @@ pub(super) async fn run(
     let link = leading.next_link();
     let (to, orders) = mpsc::channel(MAX_MESSAGES);
     let cut = CancellationToken::new();
-    let inputs = leading.inputs;
+    let inputs = leading.inputs.calls;
     let begin = Input::ClientHello { link: Handle::new(link, to, cut.clone()) };
     inputs.send(begin).await.map_err(|_| LinkRefusal::NotLeader)?;
     tracing::info!(link = link.0, "a client service's link begins");

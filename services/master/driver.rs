@@ -3,16 +3,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::{
     clock::Clock,
-    input::{Handle, Input, LinkId},
+    inbox::{Inbox, MAX_TURN},
+    input::{Handle, LinkId},
     interest::Clients,
     metrics::Metrics,
     outbox::{Issued, Outbox},
@@ -21,20 +19,22 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, Monotonic, Order, Scheduler, TaskEvent, WorkerId,
+        Answer, Monotonic, Order, Scheduler, TaskEvent, TaskState, WorkerId,
         scheduler::{Effect, Event},
     },
     store::{Leadership, Members},
     wire::{Detail, LeaderToClient, LeaderToWorker, LinkRefusal},
 };
 
-/// Most inputs taken between two looks at the commits.
-const MAX_INPUTS: usize = 256;
 /// Longest time that the loop rests, so that its pulse can be seen; and how often the gauges are set.
 const LONGEST_REST: Duration = Duration::from_millis(50);
 /// How often the finished go while there is work all the time: as many as that work brings, if it is twelve thousand a
 /// second.
 const EXPIRY_PACE: Duration = Duration::from_millis(20);
+/// Tasks that wait while workers report: more than comes and goes by itself, so that more are submitted than end.
+const BEHIND: u64 = 4_096;
+/// How long after a report the workers count as busy.
+const BUSY: Duration = Duration::from_millis(50);
 /// Longest wait for the commits in flight at a graceful stop; what is unanswered then is asked again at the next leader.
 const LAST_COMMITS: Duration = Duration::from_secs(1);
 
@@ -81,14 +81,16 @@ pub(super) struct Driver {
     leadership: Box<dyn Leadership>,
     /// In an order that does not change from one run to the next: a leadership that ends tells them in it.
     workers: BTreeMap<WorkerId, Handle<LeaderToWorker>>,
-    inputs: mpsc::Receiver<Input>,
+    inbox: Inbox,
     effects: Vec<Effect>,
     /// When the gauges were last set.
     observed: Instant,
     /// When finished tasks last went.
     expired: Instant,
-    /// Inputs that came before a tick was found to be due, and are not taken yet.
+    /// What workers said before a tick was found to be due, and is not taken yet.
     before_tick: Option<usize>,
+    /// When a worker last said something.
+    reported: Instant,
 }
 
 impl Driver {
@@ -98,7 +100,7 @@ impl Driver {
         effects: Vec<Effect>,
         clock: Clock,
         leadership: Box<dyn Leadership>,
-        inputs: mpsc::Receiver<Input>,
+        inbox: Inbox,
         about: About,
         metrics: Metrics,
     ) -> Self {
@@ -111,11 +113,12 @@ impl Driver {
             metrics,
             leadership,
             workers: BTreeMap::new(),
-            inputs,
+            inbox,
             effects,
             observed: Instant::now(),
             expired: Instant::now(),
             before_tick: None,
+            reported: Instant::now(),
         };
         driver.follow(&Asker::Nobody);
         driver
@@ -126,12 +129,13 @@ impl Driver {
         let lost = self.leadership.lost();
         let mut members = self.leadership.members();
         members.mark_changed();
-        let mut inputs = Vec::with_capacity(MAX_INPUTS);
+        let mut inputs = Vec::with_capacity(2 * MAX_TURN);
         loop {
             pulse.beat();
             self.keep_time();
             self.issue();
             let rest = self.rest();
+            let calls = self.outbox.has_room_for_calls(self.is_behind());
             tokio::select! {
                 biased;
                 () = lost.cancelled() => return Ended::Lost,
@@ -148,8 +152,11 @@ impl Driver {
                     Err(doubt) => return Ended::Doubt(doubt),
                 },
                 Ok(()) = members.changed() => self.set_members(&mut members),
-                _ = self.inputs.recv_many(&mut inputs, MAX_INPUTS), if self.outbox.has_room() => {
-                    self.before_tick = self.before_tick.map(|left| left.saturating_sub(inputs.len()));
+                reports = self.inbox.take(calls, &mut inputs), if self.outbox.has_room() => {
+                    if reports > 0 {
+                        self.reported = Instant::now();
+                        self.before_tick = self.before_tick.map(|left| left.saturating_sub(reports));
+                    }
                     for input in inputs.drain(..) {
                         self.take(input);
                     }
@@ -198,6 +205,11 @@ impl Driver {
         [tick.map(due), expiry].into_iter().flatten().fold(longest, Instant::min)
     }
 
+    /// More is submitted than the workers take, who are busy.
+    fn is_behind(&self) -> bool {
+        self.scheduler.count(TaskState::Pending) >= BEHIND && self.reported.elapsed() < BUSY
+    }
+
     /// When finished tasks may go: at once if hardly anything is on its way, else at their pace.
     fn expiry_turn(&self) -> Instant {
         if self.outbox.is_idle() { self.expired } else { self.expired + EXPIRY_PACE }
@@ -209,7 +221,7 @@ impl Driver {
         let (tick, expiry) = (over(self.scheduler.next_tick()), over(self.scheduler.next_expiry()));
         if tick && self.outbox.has_room() {
             // A hello that waits in the queue came in time.
-            if *self.before_tick.get_or_insert(self.inputs.len()) == 0 {
+            if *self.before_tick.get_or_insert(self.inbox.reports()) == 0 {
                 self.before_tick = None;
                 self.step(Event::Tick, &Asker::Nobody);
             }

@@ -7,6 +7,7 @@ mod calls;
 mod client_links;
 mod clock;
 mod driver;
+mod inbox;
 mod input;
 mod interest;
 mod link;

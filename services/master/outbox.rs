@@ -18,6 +18,10 @@ use crate::{
 pub(super) const MAX_IN_FLIGHT: usize = 4;
 /// Most waiting items before the driver stops taking inputs: some full commits.
 const MAX_WAITING: usize = 16 * MAX_COMMIT_CHANGES;
+/// The same for what makes work: what fills the next commit, so that what ends tasks has not much before it.
+const MAX_WAITING_FOR_CALLS: usize = 4 * MAX_COMMIT_CHANGES;
+/// And while there is more to do than the workers take: what else is in a commit makes their way longer.
+const MAX_WAITING_WHEN_BEHIND: usize = MAX_COMMIT_CHANGES / 2;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Item<Out> {
@@ -85,6 +89,12 @@ impl<Out, OnItsWay> Outbox<Out, OnItsWay> {
 
     pub fn has_room(&self) -> bool {
         self.waiting.len() + self.bound < MAX_WAITING
+    }
+
+    /// Whether calls may come in; fewer if the workers have more to do than they take.
+    pub fn has_room_for_calls(&self, behind: bool) -> bool {
+        let most = if behind { MAX_WAITING_WHEN_BEHIND } else { MAX_WAITING_FOR_CALLS };
+        self.has_room() && self.waiting.len() < most
     }
 
     /// Hardly anything is on its way: there is time for what nobody waits for.

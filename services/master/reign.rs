@@ -9,16 +9,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     clock::Clock,
     driver::Driver,
-    input::{Input, LinkId},
+    inbox::{Entrance, inbox},
+    input::LinkId,
     machine::Machine,
     metrics::Metrics,
     service,
@@ -32,8 +30,6 @@ use crate::{
     store::{Candidate, Doubt, Leadership, StoreError},
 };
 
-/// Most inputs that wait for the driver, over all links; then the links wait, and with them whoever sends.
-const MAX_INPUTS: usize = 8_192;
 /// Tasks up to which the recovery is done on the spot: some 10 ms of work, in which the runtime misses nothing, and a hop
 /// to another thread is saved.
 const RECOVERED_ON_THE_SPOT: usize = 4_096;
@@ -110,7 +106,7 @@ pub(super) enum Standing {
 #[derive(Debug, Clone)]
 pub(super) struct Leading {
     pub term: Term,
-    pub inputs: mpsc::Sender<Input>,
+    pub inputs: Entrance,
     pub standbys: Standbys,
     /// Until when it must not be deposed by suspicion, and how long that was at the start.
     pub immune_until: Instant,
@@ -177,7 +173,7 @@ impl Reign {
         };
         let term = scheduler.term();
         let watchdog = (self.limits.takeover_grace / 2).max(LEAST_WATCHDOG);
-        let (inputs, receiver) = mpsc::channel(MAX_INPUTS);
+        let (inputs, inbox) = inbox();
         let about = About {
             address: self.address,
             lead_time: clock.now().wall,
@@ -194,7 +190,7 @@ impl Reign {
             links: Arc::default(),
         };
         self.metrics.leads(term);
-        let driver = Driver::new(scheduler, effects, clock, leadership, receiver, about, self.metrics.clone());
+        let driver = Driver::new(scheduler, effects, clock, leadership, inbox, about, self.metrics.clone());
         standing.send_replace(Standing::Leading(handle));
         service::set_leading(health, true).await;
         let pulse = (self.machine.watchdog)(watchdog);

@@ -38,7 +38,7 @@ pub(super) async fn run(
         StandbyToLeader::Hello { .. } | StandbyToLeader::Heartbeat => Message::Heartbeat,
         StandbyToLeader::Goodbye => Message::Goodbye,
     };
-    let inputs = leading.inputs.clone();
+    let inputs = leading.inputs.reports.clone();
     // Dropping the sender ends the link, after what is in it was sent.
     let farewell = async move {
         tokio::select! {
@@ -46,7 +46,7 @@ pub(super) async fn run(
             biased;
             () = leading.resigned.cancelled() => { let _ = to.try_send(Ok(LeaderToStandby::Goodbye)); }
             // A leadership that is lost ends its links without a word.
-            () = leading.inputs.closed() => {}
+            () = leading.inputs.reports.closed() => {}
         }
     };
     let cut = CancellationToken::new();

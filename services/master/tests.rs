@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     clock::Clock,
     driver::Driver,
+    inbox::{Entrance, inbox},
     input::{Handle, Input, LinkId},
     metrics::Metrics,
     reign::{About, Ended, Standbys},
@@ -81,7 +82,7 @@ impl Leadership for Held {
 }
 
 struct Leader {
-    inputs: mpsc::Sender<Input>,
+    inputs: Entrance,
     commits: mpsc::Receiver<Issued>,
     members: watch::Sender<Members>,
     resigned: Arc<Mutex<bool>>,
@@ -105,9 +106,9 @@ impl Leader {
         let held = Held { issued, members: seen, lost, resigned: Arc::clone(&resigned) };
         let clock = Clock::start(WallClock::system());
         let (scheduler, effects) = Scheduler::recover(limits, Term(7), clock.now(), loaded);
-        let (inputs, receiver) = mpsc::channel(64);
+        let (inputs, inbox) = inbox();
         for input in queued {
-            inputs.try_send(input).unwrap();
+            inputs.reports.try_send(input).unwrap();
         }
         let about = About {
             address: "127.0.0.1:1".into(),
@@ -116,7 +117,7 @@ impl Leader {
             resigned: CancellationToken::new(),
         };
         let metrics = Metrics::register(&mut Registry::default());
-        let driver = Driver::new(scheduler, effects, clock, Box::new(held), receiver, about, metrics);
+        let driver = Driver::new(scheduler, effects, clock, Box::new(held), inbox, about, metrics);
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let driving = tokio::spawn(async move { driver.run(Pulse::start(LIMIT), &stop).await });
@@ -157,7 +158,12 @@ impl Leader {
     }
 
     async fn put(&self, input: Input) {
-        self.inputs.send(input).await.unwrap();
+        let of_client = matches!(
+            input,
+            Input::ClientHello { .. } | Input::Call { .. } | Input::Unwatch { .. } | Input::ClientGone { .. }
+        );
+        let to = if of_client { &self.inputs.calls } else { &self.inputs.reports };
+        to.send(input).await.unwrap();
     }
 
     async fn issued(&mut self) -> Issued {

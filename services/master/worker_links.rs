@@ -32,7 +32,7 @@ pub(super) async fn run(
     let (id, worker, incarnation) = (leading.next_link(), hello.offer.worker_id.clone(), hello.offer.incarnation);
     let (to, orders) = mpsc::channel(MAX_ORDERS);
     let cut = CancellationToken::new();
-    let inputs = leading.inputs;
+    let inputs = leading.inputs.reports;
     let begin = Input::WorkerHello { hello, link: Handle::new(id, to, cut.clone()) };
     inputs.send(begin).await.map_err(|_| LinkRefusal::NotLeader)?;
     tracing::info!(%worker, %incarnation, link = id.0, "a worker's link begins");

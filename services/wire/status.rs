@@ -40,9 +40,15 @@ pub enum CallError {
     /// A limit of this client service.
     #[error("this client service has too many {0} open")]
     Busy(&'static str),
+    /// More is offered than the cluster takes.
+    #[error("this client service has as many calls under way as it may: more is offered than the cluster takes")]
+    Overloaded,
 }
 
 impl CallError {
+    /// `ErrorInfo.reason` of [`CallError::Overloaded`].
+    pub const OVERLOADED: &str = "OVERLOADED";
+
     pub fn code(&self) -> Code {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
@@ -51,7 +57,7 @@ impl CallError {
             Self::Refused(Refusal::TaskExists) | Self::CorruptExists => Code::AlreadyExists,
             Self::Refused(Refusal::CorruptRecord) => Code::DataLoss,
             Self::Refused(Refusal::TaskEnded | Refusal::TaskNotEnded) => Code::FailedPrecondition,
-            Self::Refused(Refusal::BudgetExhausted(_) | Refusal::TooManyWatches) | Self::Busy(_) => {
+            Self::Refused(Refusal::BudgetExhausted(_) | Refusal::TooManyWatches) | Self::Busy(_) | Self::Overloaded => {
                 Code::ResourceExhausted
             }
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => Code::DeadlineExceeded,
@@ -71,6 +77,7 @@ impl CallError {
             Self::Refused(Refusal::TaskNotEnded) => "TASK_NOT_ENDED",
             Self::Refused(Refusal::BudgetExhausted(_)) => "BUDGET_EXHAUSTED",
             Self::Refused(Refusal::TooManyWatches) | Self::Busy(_) => "TOO_MANY_WATCHES",
+            Self::Overloaded => Self::OVERLOADED,
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NoLeader => "NO_LEADER",
             Self::Draining => "DRAINING",
@@ -81,9 +88,11 @@ impl CallError {
     fn retry_delay(&self) -> Option<Duration> {
         match self {
             Self::Refused(Refusal::BudgetExhausted(_)) => Some(BUDGET_RETRY_DELAY),
-            Self::NoLeader | Self::Draining | Self::Busy(_) | Self::Refused(Refusal::TooManyWatches) => {
-                Some(SHORT_RETRY_DELAY)
-            }
+            Self::NoLeader
+            | Self::Draining
+            | Self::Busy(_)
+            | Self::Overloaded
+            | Self::Refused(Refusal::TooManyWatches) => Some(SHORT_RETRY_DELAY),
             _ => None,
         }
     }
@@ -204,7 +213,12 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_says_when_to_try_again() {
-        for error in [CallError::NoLeader, CallError::Draining, Refusal::BudgetExhausted(Budget::Bytes).into()] {
+        for error in [
+            CallError::NoLeader,
+            CallError::Draining,
+            CallError::Overloaded,
+            Refusal::BudgetExhausted(Budget::Bytes).into(),
+        ] {
             let status = error.status(None);
             assert!(status.get_details_retry_info().is_some(), "{error}");
         }

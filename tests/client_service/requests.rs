@@ -1,3 +1,6 @@
+use std::sync::atomic::Ordering;
+
+use futures::{StreamExt, stream::FuturesUnordered};
 use herdsman::{
     domain::{MAX_PAYLOAD_BYTES, TaskState},
     wire::proto::v1::{
@@ -229,4 +232,29 @@ async fn requests_are_counted_by_their_code() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
+}
+
+#[tokio::test]
+async fn more_than_the_service_takes_is_refused_at_once_and_what_it_took_is_answered() {
+    let (house, leader) = House::lead().await;
+    leader.deaf.store(true, Ordering::SeqCst);
+    let tasks = house.tasks().await;
+    // 32,768 tasks may be under way.
+    let mut calls: FuturesUnordered<_> = (0..33)
+        .map(|_| {
+            let mut tasks = tasks.clone();
+            async move { tasks.submit_tasks(SubmitTasksRequest { requests: vec![echo(""); 1_000] }).await }
+        })
+        .collect();
+    let refused = within(calls.next()).await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert_eq!(refused.get_details_error_info().unwrap().reason, "OVERLOADED");
+    assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
+    let _next_leader = house.leader(2).await;
+    while let Some(answer) = within(calls.next()).await {
+        let outcomes = answer.unwrap().into_inner().outcomes;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome.outcome, Some(Outcome::Task(_)))), "{outcomes:?}");
+    }
+    assert_eq!(house.world().tasks.len(), 32_000);
+    house.submit("a").await;
 }

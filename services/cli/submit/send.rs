@@ -10,13 +10,17 @@ use crate::{
         exit::{Failure, in_doubt},
         server::{CALL_TIMEOUT, call},
     },
-    wire::proto::v1::{
-        SubmitTaskError, SubmitTaskRequest, SubmitTasksRequest, Task, submit_task_outcome::Outcome,
-        task_service_client::TaskServiceClient,
+    wire::{
+        CallError,
+        proto::v1::{
+            SubmitTaskError, SubmitTaskRequest, SubmitTasksRequest, Task, submit_task_outcome::Outcome,
+            task_service_client::TaskServiceClient,
+        },
+        reason_of,
     },
 };
 
-/// How long a submit whose outcome is not known is repeated; no leader accepts the first one any more after it.
+/// How long a submit whose outcome is not known, or that was offered while there was no room, is repeated; no leader accepts the first one any more after it.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Pause before it is repeated.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -79,7 +83,8 @@ async fn bounded<T>(call: impl Future<Output = Result<tonic::Response<T>, Status
 }
 
 async fn give_up_or_wait(status: Status, start: Instant) -> Result<(), Failure> {
-    if !in_doubt(&status) || start.elapsed() > LIMIT {
+    let passes = in_doubt(&status) || reason_of(&status).as_deref() == Some(CallError::OVERLOADED);
+    if !passes || start.elapsed() > LIMIT {
         return Err(status.into());
     }
     tracing::debug!(%status, "submitting again");

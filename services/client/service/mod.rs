@@ -16,6 +16,7 @@ use tonic::{Code, Request, Response, Status, metadata::MetadataMap, service::Rou
 use tracing::{Instrument, Span};
 
 use super::{
+    admission::{Admission, MAX_CALLS},
     hub::Hub,
     leader_link::{AskError, LeaderLink},
     metrics::Metrics,
@@ -45,6 +46,7 @@ pub(super) struct Front {
     pub(super) draining: CancellationToken,
     /// Calls that are under way, streams not counted.
     pub(super) under_way: watch::Sender<usize>,
+    pub(super) admission: Admission,
 }
 
 /// What a call knows beside its request.
@@ -62,7 +64,7 @@ pub(super) fn routes(front: &Arc<Front>) -> Routes {
 }
 
 impl Front {
-    /// Runs one unary call: within its span, counted, and refused if this service is draining.
+    /// Runs one unary call: within its span, counted, and refused if this service is draining or has too many.
     async fn unary<Q, R, F>(
         self: &Arc<Self>,
         rpc: &'static str,
@@ -75,9 +77,11 @@ impl Front {
         let start = Instant::now();
         let span = span(rpc, request.metadata());
         let limit = request::timeout(request.metadata()).unwrap_or(CALL_LIMIT).min(CALL_LIMIT);
-        let _under_way = UnderWay::begin(&self.under_way);
+        let (_under_way, calls) = UnderWay::begin(&self.under_way);
         let result = if self.draining.is_cancelled() {
             Err(CallError::Draining.status(None))
+        } else if calls > MAX_CALLS {
+            Err(CallError::Overloaded.status(None))
         } else {
             let context = Context { deadline: start + limit };
             work(request.into_inner(), context).instrument(span).await.map(Response::new)
@@ -172,9 +176,14 @@ fn span(rpc: &'static str, metadata: &MetadataMap) -> Span {
 struct UnderWay<'a>(&'a watch::Sender<usize>);
 
 impl<'a> UnderWay<'a> {
-    fn begin(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
+    /// With how many are under way, itself included.
+    fn begin(count: &'a watch::Sender<usize>) -> (Self, usize) {
+        let mut calls = 0;
+        count.send_modify(|count| {
+            *count += 1;
+            calls = *count;
+        });
+        (Self(count), calls)
     }
 }
 

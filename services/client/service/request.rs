@@ -46,14 +46,15 @@ pub(super) fn retry_id(of: &TaskId) -> Result<TaskId, InvalidField> {
     of.of_retry().map_err(no_room)
 }
 
-pub(super) fn items(request: v1::SubmitTasksRequest) -> Result<Vec<v1::SubmitTaskRequest>, InvalidField> {
+/// The items, and the bytes that they came in.
+pub(super) fn items(request: v1::SubmitTasksRequest) -> Result<(Vec<v1::SubmitTaskRequest>, usize), InvalidField> {
     let invalid = |problem: String| Err(InvalidField::new("requests", problem));
     let (count, bytes) = (request.requests.len(), request.encoded_len());
     match count {
         0 => invalid("must not be empty".into()),
         _ if count > MAX_ITEMS => invalid(format!("must be at most {MAX_ITEMS}, are {count}")),
         _ if bytes > MAX_ITEMS_BYTES => invalid(format!("must be at most {MAX_ITEMS_BYTES} bytes, are {bytes}")),
-        _ => Ok(request.requests),
+        _ => Ok((request.requests, bytes)),
     }
 }
 

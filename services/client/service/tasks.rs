@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message;
 use tonic::{Request, Response, Status, async_trait};
 use tracing::Span;
 
@@ -40,6 +41,7 @@ impl TaskService for Tasks {
             .unary("SubmitTask", request, async |request, context| {
                 let id = request::new_task_id(&request.task_id).map_err(invalid)?;
                 let submitted = async {
+                    let _admitted = self.0.admission.enter(1, request.encoded_len())?;
                     let call = submit(id.clone(), request.spec)?;
                     self.0.ask_for_task(call, context).await.map_err(of_submit)
                 };
@@ -55,7 +57,9 @@ impl TaskService for Tasks {
     ) -> Result<Response<SubmitTasksResponse>, Status> {
         self.0
             .unary("SubmitTasks", request, async |request, context| {
-                let items = request::items(request).map_err(invalid)?;
+                let (items, bytes) = request::items(request).map_err(invalid)?;
+                let admitted = self.0.admission.enter(items.len(), bytes);
+                let _admitted = admitted.map_err(|error| error.status(None))?;
                 let outcomes = self.submit_items(items, context).await;
                 Ok(SubmitTasksResponse { outcomes })
             })

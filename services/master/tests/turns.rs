@@ -106,3 +106,63 @@ async fn what_waits_is_committed_together_when_commits_are_in_flight() {
         reply(&mut client, at).await;
     }
 }
+
+/// Has every commit in flight that may be, offers many submits, and then a report; gives how many tasks were submitted in
+/// each commit from the next one to the one with the end that was reported.
+async fn submits_before_an_end(leader: &mut Leader) -> Vec<usize> {
+    let mut worker = leader.welcomed(1, 1).await;
+    leader.members.send_replace(Members::from([(
+        "w".parse().unwrap(),
+        Member { worker_id: "w".parse().unwrap(), incarnation: Incarnation([1; 16]) },
+    )]));
+    let _client = leader.client(2).await;
+    leader.call(2, 0, submit("first")).await;
+    let attempt = loop {
+        leader.commit().await;
+        let order = timeout(Duration::from_millis(1), worker.recv()).await;
+        if let Ok(Some(Ok(LeaderToWorker::Order(Order::Assign { attempt, .. })))) = order {
+            break attempt;
+        }
+    };
+    let mut held = Vec::new();
+    for at in 0..MAX_IN_FLIGHT as u64 {
+        leader.call(2, 1 + at, submit(&format!("held-{at}"))).await;
+        held.push(leader.issued().await);
+    }
+    for at in 0..8_000 {
+        leader.call(2, 100 + at, submit(&format!("more-{at}"))).await;
+    }
+    // The driver has taken what it takes.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let report = Report::Succeeded { attempt, start_time: Wall(1), result: Arc::from([]) };
+    let (worker, incarnation) = ("w".parse().unwrap(), Incarnation([1; 16]));
+    leader.put(Input::Report { link: LinkId(1), worker, incarnation, report }).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    for commit in held {
+        commit.end.send(Ok(())).unwrap();
+    }
+    let mut submitted = Vec::new();
+    loop {
+        let changes = leader.commit().await;
+        submitted.push(changes.iter().filter(|change| matches!(change, Change::Submitted(_))).count());
+        if changes.iter().any(|change| matches!(change, Change::Finished { .. })) {
+            return submitted;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_does_not_wait_for_all_the_submits_that_came_before_it() {
+    let mut leader = Leader::start();
+    let submitted = submits_before_an_end(&mut leader).await;
+    assert!(submitted.len() <= 2, "the end waited for commits of {submitted:?} submits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_behind_takes_few_submits_between_the_reports() {
+    let waits = |at: u32| LoadedTask { submission: submission(&format!("t{at}")), status: None };
+    let loaded = Loaded { tasks: (0..5_000).map(waits).collect(), ..Loaded::default() };
+    let mut leader = Leader::over(Limits::default(), loaded, Vec::new());
+    let submitted = submits_before_an_end(&mut leader).await;
+    assert!(submitted.iter().sum::<usize>() <= 512, "the end waited for {submitted:?} submits");
+}
