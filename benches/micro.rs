@@ -59,6 +59,7 @@ fn records(criterion: &mut Criterion) {
         worker: Some("worker-1".parse().expect("an id")),
         fence: Fence(1 << 41),
         outcome: Some(Outcome::Succeeded(Arc::from([]))),
+        trials: None,
         start_time: Some(Wall(1_700_000_000_000)),
         end_time: Some(Wall(1_700_000_000_000)),
     };

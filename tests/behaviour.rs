@@ -3,6 +3,7 @@
 mod acts;
 mod bad_input;
 mod lives;
+mod patience;
 mod progress;
 mod reads;
 mod watches;

@@ -2,9 +2,9 @@
 
 mod bench;
 mod demo;
+mod documents;
 mod following;
 mod inspecting;
-mod readme;
 mod refusals;
 mod verbs;
 

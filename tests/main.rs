@@ -10,6 +10,7 @@ mod cluster;
 mod command_line;
 mod debugging;
 mod floors;
+mod patience;
 mod progress;
 mod proof;
 mod store_contract;

@@ -69,6 +69,7 @@ fn succeeded(result: &[u8]) -> Status {
         worker: Some("w1".parse().unwrap()),
         fence: Fence(9),
         outcome: Some(Outcome::Succeeded(result.into())),
+        trials: None,
         start_time: Some(Wall(1_500)),
         end_time: Some(Wall(2_000)),
     }

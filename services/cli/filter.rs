@@ -11,6 +11,7 @@ pub(super) enum Reason {
     ResultTooLarge,
     WorkerLost,
     Poisoned,
+    TimedOut,
 }
 
 impl From<Reason> for v1::FailureReason {
@@ -20,6 +21,7 @@ impl From<Reason> for v1::FailureReason {
             Reason::ResultTooLarge => Self::ResultTooLarge,
             Reason::WorkerLost => Self::WorkerLost,
             Reason::Poisoned => Self::Poisoned,
+            Reason::TimedOut => Self::TimedOut,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     filter::filter,
     output::Output,
     server::{Server, call},
-    tasks::{failure_line, state_name, time},
+    tasks::{failure_line, last_failure_line, state_name, time},
 };
 use crate::wire::proto::v1;
 
@@ -77,7 +77,7 @@ fn row(task: &v1::Task) -> Vec<String> {
         task.attempt.to_string(),
         task.worker_id.clone(),
         age(task.create_time.as_ref()),
-        failure_line(task),
+        if task.failure.is_some() { failure_line(task) } else { last_failure_line(task) },
     ]
 }
 

@@ -66,7 +66,15 @@ pub(super) fn state_name(task: &v1::Task) -> &'static str {
 
 /// Why it failed, on one line; empty if it did not.
 pub(super) fn failure_line(task: &v1::Task) -> String {
-    let Some(failure) = &task.failure else { return String::new() };
+    task.failure.as_ref().map(one_line).unwrap_or_default()
+}
+
+/// The same of the attempt before, if the task is to be tried again.
+pub(super) fn last_failure_line(task: &v1::Task) -> String {
+    task.last_failure.as_ref().map(one_line).unwrap_or_default()
+}
+
+fn one_line(failure: &v1::TaskFailure) -> String {
     let reason = failure.reason().as_str_name().trim_start_matches("FAILURE_REASON_");
     let status = failure.exit_status.map(|status| format!(" (exit status {status})")).unwrap_or_default();
     format!("{reason}{status}: {}", failure.message.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -105,7 +113,7 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<SystemTime> 
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-fn details(task: &v1::Task) -> [(&'static str, String); 20] {
+fn details(task: &v1::Task) -> [(&'static str, String); 26] {
     let spec = task.spec.clone().unwrap_or_default();
     let labels: Vec<_> = {
         let mut labels: Vec<_> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -119,16 +127,22 @@ fn details(task: &v1::Task) -> [(&'static str, String); 20] {
         ("state", state_name(task).to_owned()),
         ("progress", progress_line(task)),
         ("failure", failure_line(task)),
+        ("last failure", last_failure_line(task)),
+        ("next attempt", at(task.next_attempt_time.as_ref())),
         ("result", preview(&task.result)),
         ("kind", spec.kind),
         ("queue", if spec.queue.is_empty() { "default".to_owned() } else { spec.queue }),
         ("priority", spec.priority.map(|priority| priority.to_string()).unwrap_or_default()),
         ("at most once", if spec.at_most_once { "yes".to_owned() } else { String::new() }),
+        ("retry", spec.retry.as_ref().map(retry).unwrap_or_default()),
+        ("timeouts", spec.timeouts.as_ref().map(timeouts).unwrap_or_default()),
+        ("delay", spec.delay.as_ref().map(length).unwrap_or_default()),
         ("labels", labels.join(", ")),
         ("payload", preview(&spec.payload)),
         ("attempt", number(task.attempt)),
         ("fence", if task.fence == 0 { String::new() } else { task.fence.to_string() }),
         ("worker", task.worker_id.clone()),
+        ("retries", number(task.retries)),
         ("worker deaths", number(task.worker_deaths)),
         ("retry of", task.retry_of.clone()),
         ("created", at(task.create_time.as_ref())),
@@ -136,4 +150,26 @@ fn details(task: &v1::Task) -> [(&'static str, String); 20] {
         ("ended", at(task.end_time.as_ref())),
         ("revision", task.revision.to_string()),
     ]
+}
+
+fn retry(retry: &v1::RetryPolicy) -> String {
+    let waits = [("from", &retry.initial_backoff), ("to", &retry.max_backoff)];
+    let waits = waits.into_iter().filter_map(|(which, wait)| Some(format!(", {which} {}", length(wait.as_ref()?))));
+    let factor = retry.backoff_multiplier.map(|factor| format!(", times {factor}"));
+    let statuses = retry.final_exit_statuses.as_ref().map(|list| format!(", final {:?}", list.statuses));
+    format!("{} attempts", retry.max_attempts) + &waits.chain(factor).chain(statuses).collect::<String>()
+}
+
+fn timeouts(timeouts: &v1::Timeouts) -> String {
+    let all = [
+        ("schedule to start", &timeouts.schedule_to_start),
+        ("start to close", &timeouts.start_to_close),
+        ("schedule to close", &timeouts.schedule_to_close),
+    ];
+    let set = all.into_iter().filter_map(|(name, limit)| Some(format!("{name} {}", length(limit.as_ref()?))));
+    set.collect::<Vec<_>>().join(", ")
+}
+
+fn length(duration: &prost_types::Duration) -> String {
+    Duration::try_from(*duration).map(|length| humantime::format_duration(length).to_string()).unwrap_or_default()
 }

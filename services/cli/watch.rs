@@ -1,6 +1,6 @@
 //! `watch`: follows tasks to their end.
 
-use std::{collections::BTreeSet, io::IsTerminal};
+use std::{collections::BTreeSet, io::IsTerminal, time::SystemTime};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,7 +10,7 @@ use super::{
     follow::{MAX_IDS, follow, has_ended},
     output::Output,
     server::Server,
-    tasks::{failure_line, preview, progress_line, state_name},
+    tasks::{failure_line, last_failure_line, preview, progress_line, state_name, time},
 };
 use crate::wire::proto::v1;
 
@@ -145,5 +145,15 @@ fn tell_state(task: &v1::Task) {
     } else {
         format!(" on {} (attempt {})", task.worker_id, task.attempt)
     };
-    note(format_args!("{} {}{worker}", task.task_id, state_name(task)));
+    note(format_args!("{} {}{worker}{}", task.task_id, state_name(task), waits(task)));
+}
+
+/// Until when a task waits, and why.
+fn waits(task: &v1::Task) -> String {
+    let due = time(task.next_attempt_time.as_ref()).filter(|_| task.state() == v1::TaskState::Pending);
+    // A clock that is a little off says nothing of a wait that is over.
+    let Some(wait) = due.and_then(|due| due.duration_since(SystemTime::now()).ok()) else { return String::new() };
+    let failure = last_failure_line(task);
+    let after = if failure.is_empty() { String::new() } else { format!(" after {failure}") };
+    format!(" (attempt {} in {}s{after})", task.attempt + 1, wait.as_secs() + 1)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fence, Incarnation, Outcome, Revision, TaskId, TaskSpec, Wall, WorkerId};
+use super::{Fence, Incarnation, Outcome, Revision, TaskId, TaskSpec, Trials, Wall, WorkerId};
 
 /// A task as it was accepted; written once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ pub struct Status {
     pub fence: Fence,
     /// None: pending again.
     pub outcome: Option<Outcome>,
+    /// Only of a task with a policy.
+    pub trials: Option<Arc<Trials>>,
     pub start_time: Option<Wall>,
     /// Set with the outcome.
     pub end_time: Option<Wall>,
@@ -76,7 +78,9 @@ impl Change {
                 let labels = &submission.spec.labels;
                 submission.spec.payload.len() + labels.bytes() + 8 * labels.len()
             }
-            Self::Finished { status, .. } => status.outcome.as_ref().map_or(0, Outcome::bytes),
+            Self::Finished { status, .. } | Self::GivenBack { status, .. } => {
+                status.outcome.as_ref().map_or(0, Outcome::bytes) + status.trials.as_deref().map_or(0, Trials::bytes)
+            }
             _ => 0,
         };
         2 * Self::NODE_BYTES + data

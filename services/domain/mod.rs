@@ -9,6 +9,7 @@ mod filter;
 mod fleet;
 mod id;
 mod labels;
+mod policy;
 mod progress;
 pub mod scheduler;
 mod task;
@@ -23,6 +24,7 @@ pub use filter::{TaskFilter, TimeRange};
 pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
 pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};
 pub use labels::Labels;
+pub use policy::{EXIT_STATUSES, MAX_ATTEMPTS, MAX_TIME, Multiplier, Policy, RetryPolicy, Timeout, Timeouts, Trials};
 pub use progress::{Fraction, InvalidProgress, MAX_PROGRESS_BYTES, MAX_PROGRESS_DETAILS, Progress};
 pub use scheduler::Scheduler;
 pub use task::{

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Fence, Incarnation, Kind, Labels, Progress, QueueName, Revision, TaskId, Wall, WorkerId};
+use super::{
+    Fence, Incarnation, Kind, Labels, Policy, Progress, QueueName, Revision, TaskId, Timeout, Trials, Wall, WorkerId,
+};
 
 /// Largest payload, in bytes: a task is a note about work, not the work's data, and lives in ZooKeeper's memory.
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
@@ -47,6 +49,8 @@ pub struct TaskSpec {
     pub labels: Labels,
     pub priority: Option<Priority>,
     pub at_most_once: bool,
+    /// Most tasks have none.
+    pub policy: Option<Box<Policy>>,
 }
 
 impl TaskSpec {
@@ -59,6 +63,7 @@ impl TaskSpec {
             labels: Labels::default(),
             priority: None,
             at_most_once: false,
+            policy: None,
         }
     }
 
@@ -127,6 +132,20 @@ pub struct Failure {
     /// For people; at most [`MAX_MESSAGE_BYTES`].
     pub message: Arc<str>,
     pub exit_status: Option<i32>,
+    /// Which time was over, if one was.
+    pub timeout: Option<Timeout>,
+    /// Its handler said that trying again is of no use.
+    pub permanent: bool,
+}
+
+impl Failure {
+    pub fn new(reason: FailureReason, message: impl Into<Arc<str>>) -> Self {
+        Self { reason, message: message.into(), exit_status: None, timeout: None, permanent: false }
+    }
+
+    pub fn timed_out(timeout: Timeout, message: impl Into<Arc<str>>) -> Self {
+        Self { timeout: Some(timeout), ..Self::new(FailureReason::TimedOut, message) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,6 +154,7 @@ pub enum FailureReason {
     ResultTooLarge,
     WorkerLost,
     Poisoned,
+    TimedOut,
 }
 
 /// A task as it is: what a reader or a watcher gets. Cheap to clone.
@@ -155,6 +175,8 @@ pub struct Task {
     /// Of an attempt that runs; not stored.
     pub progress: Option<Arc<Progress>>,
     pub outcome: Option<Outcome>,
+    /// Only of a task with a policy.
+    pub trials: Option<Arc<Trials>>,
     pub traceparent: Option<Arc<str>>,
     /// The task that this one is a retry of.
     pub retry_of: Option<TaskId>,

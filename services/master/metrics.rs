@@ -26,6 +26,11 @@ struct State {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Which {
+    timeout: &'static str,
+}
+
 #[derive(Clone)]
 pub(super) struct Metrics {
     leader: Gauge,
@@ -43,6 +48,8 @@ pub(super) struct Metrics {
     commit_changes: Histogram,
     lost_workers: Counter,
     stale_reports: Counter,
+    retries: Counter,
+    timeouts: Family<Which, Counter>,
 }
 
 impl Metrics {
@@ -64,6 +71,8 @@ impl Metrics {
             commit_changes: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             lost_workers: Counter::default(),
             stale_reports: Counter::default(),
+            retries: Counter::default(),
+            timeouts: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("herdsman_master");
         registry.register("leader", "1 while this master leads", metrics.leader.clone());
@@ -85,6 +94,8 @@ impl Metrics {
         registry.register("commit_changes", "Decisions in one commit", metrics.commit_changes.clone());
         registry.register("lost_workers", "Workers given up for lost", metrics.lost_workers.clone());
         registry.register("stale_reports", "Reports for attempts that were not current", metrics.stale_reports.clone());
+        registry.register("retries", "Attempts that failed and are followed by another", metrics.retries.clone());
+        registry.register("timeouts", "Attempts, waits and tasks that took too long", metrics.timeouts.clone());
         metrics
     }
 
@@ -152,6 +163,14 @@ impl Metrics {
             Note::StaleReport { worker, report, task_id, attempt } => {
                 tracing::info!(%worker, report, %task_id, attempt, "a report for an attempt that is not current");
                 self.stale_reports.inc();
+            }
+            Note::Retried { task_id, attempt, wait } => {
+                tracing::debug!(%task_id, attempt, ?wait, "an attempt failed, and is followed by another");
+                self.retries.inc();
+            }
+            Note::TimedOut { task_id, attempt, timeout } => {
+                tracing::info!(%task_id, attempt, timeout = timeout.name(), "it took too long");
+                self.timeouts.get_or_create(&Which { timeout: timeout.name() }).inc();
             }
         }
     }

@@ -5,6 +5,7 @@ mod client_link;
 mod cluster;
 mod filter;
 mod pack;
+mod policy;
 mod record;
 mod standby_link;
 mod status;

@@ -10,7 +10,7 @@ use super::{
     proto::{internal::v1 as records, v1},
     task::{
         failure_from_proto, failure_to_proto, spec_from_proto, spec_to_proto, state_from_proto, state_to_proto,
-        time_from_proto, time_to_proto,
+        time_from_proto, time_to_proto, trials_from_proto,
     },
 };
 use crate::domain::{
@@ -64,6 +64,7 @@ pub(super) fn status_record(status: &Status) -> records::StatusRecord {
         Some(Outcome::Cancelled) | None => (bytes::Bytes::new(), None),
     };
     let state = status.outcome.as_ref().map_or(v1::TaskState::Pending, |outcome| state_to_proto(outcome.state()));
+    let trials = status.trials.as_deref();
     records::StatusRecord {
         state: state.into(),
         attempt: status.attempt,
@@ -75,6 +76,9 @@ pub(super) fn status_record(status: &Status) -> records::StatusRecord {
         failure,
         start_time: status.start_time.map(time_to_proto),
         end_time: status.end_time.map(time_to_proto),
+        retries: trials.map_or(0, |trials| trials.retries),
+        last_failure: trials.and_then(|trials| trials.last_failure.as_ref()).map(failure_to_proto),
+        next_attempt_time: trials.and_then(|trials| trials.next_attempt_time).map(time_to_proto),
     }
 }
 
@@ -101,6 +105,7 @@ pub(super) fn status_from_record(record: records::StatusRecord) -> Result<Status
         worker: if record.worker_id.is_empty() { None } else { Some(name("worker_id", &record.worker_id)?) },
         fence: Fence(record.fence),
         outcome,
+        trials: trials_from_proto(record.retries, record.last_failure, record.next_attempt_time)?,
         start_time: time_from_proto("start_time", record.start_time)?,
         end_time: time_from_proto("end_time", record.end_time)?,
     })

@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{InvalidField, name, optional_name, proto::v1};
+use super::{
+    InvalidField, name, optional_name,
+    policy::{check_together, policy_from_proto, policy_to_proto, timeout_from_proto, timeout_to_proto},
+    proto::v1,
+};
 use crate::domain::{
     Failure, FailureReason, Fence, Fraction, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES,
-    Outcome, Priority, Progress, Revision, Task, TaskSpec, TaskState, Wall,
+    Outcome, Priority, Progress, Revision, Task, TaskSpec, TaskState, Trials, Wall,
 };
 
 /// Longest key of a label, in bytes.
@@ -24,6 +28,10 @@ pub fn spec_from_proto(spec: v1::TaskSpec) -> Result<TaskSpec, InvalidField> {
             .and_then(Priority::new)
             .ok_or_else(|| InvalidField::new("priority", format!("must be 0 to {}, is {value}", Priority::HIGHEST)))
     });
+    let policy = policy_from_proto(spec.retry, spec.timeouts, spec.not_before, spec.delay)?;
+    if let Some(policy) = &policy {
+        check_together(policy, spec.at_most_once)?;
+    }
     Ok(TaskSpec {
         kind: name("kind", &spec.kind)?,
         queue: if spec.queue.is_empty() { None } else { Some(name("queue", &spec.queue)?) },
@@ -31,6 +39,7 @@ pub fn spec_from_proto(spec: v1::TaskSpec) -> Result<TaskSpec, InvalidField> {
         labels: labels("labels", spec.labels)?.into(),
         priority: priority.transpose()?,
         at_most_once: spec.at_most_once,
+        policy,
     })
 }
 
@@ -65,6 +74,7 @@ pub fn label(key: &str, value: &str) -> Result<(), String> {
 }
 
 pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
+    let policy = policy_to_proto(spec.policy.as_deref());
     v1::TaskSpec {
         kind: spec.kind.to_string(),
         queue: spec.queue.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -72,6 +82,7 @@ pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
         labels: (&spec.labels).into(),
         priority: spec.priority.map(|priority| i32::from(priority.get())),
         at_most_once: spec.at_most_once,
+        ..policy
     }
 }
 
@@ -92,6 +103,7 @@ pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
         Some(Outcome::Failed(failure)) => (bytes::Bytes::new(), Some(failure_to_proto(failure))),
         _ => (bytes::Bytes::new(), None),
     };
+    let trials = task.trials.as_deref();
     v1::Task {
         task_id: task.id.to_string(),
         spec: Some(spec_to_proto(&task.spec, detail == Detail::Full)),
@@ -107,6 +119,9 @@ pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
         end_time: task.end_time.map(time_to_proto),
         worker_deaths: i32::try_from(task.worker_deaths).unwrap_or(i32::MAX),
         progress: task.progress.as_deref().map(progress_to_proto),
+        retries: trials.map_or(0, |trials| i32::try_from(trials.retries).unwrap_or(i32::MAX)),
+        last_failure: trials.and_then(|trials| trials.last_failure.as_ref()).map(failure_to_proto),
+        next_attempt_time: trials.and_then(|trials| trials.next_attempt_time).map(time_to_proto),
         retry_of: task.retry_of.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
@@ -136,6 +151,7 @@ pub fn task_from_proto(task: v1::Task) -> Result<Task, InvalidField> {
         worker_deaths: count("worker_deaths", task.worker_deaths)?,
         progress: progress_from_proto("progress", task.progress)?,
         outcome,
+        trials: trials_from_proto(count("retries", task.retries)?, task.last_failure, task.next_attempt_time)?,
         traceparent: None,
         retry_of: optional_name("retry_of", &task.retry_of)?,
         create_time: time_from_proto("create_time", task.create_time)?
@@ -145,23 +161,43 @@ pub fn task_from_proto(task: v1::Task) -> Result<Task, InvalidField> {
     })
 }
 
+pub(super) fn trials_from_proto(
+    retries: u32,
+    last_failure: Option<v1::TaskFailure>,
+    next_attempt_time: Option<prost_types::Timestamp>,
+) -> Result<Option<Arc<Trials>>, InvalidField> {
+    let last_failure =
+        last_failure.map(failure_from_proto).transpose().map_err(|error| error.within("last_failure"))?;
+    let trials =
+        Trials { retries, last_failure, next_attempt_time: time_from_proto("next_attempt_time", next_attempt_time)? };
+    Ok((trials != Trials::default()).then(|| Arc::new(trials)))
+}
+
 pub(super) fn count(field: &str, value: i32) -> Result<u32, InvalidField> {
     u32::try_from(value).map_err(|_| InvalidField::new(field, format!("must not be negative, is {value}")))
 }
 
 pub fn failure_to_proto(failure: &Failure) -> v1::TaskFailure {
-    let reason = reason_to_proto(failure.reason);
-    v1::TaskFailure { reason: reason.into(), message: failure.message.to_string(), exit_status: failure.exit_status }
+    v1::TaskFailure {
+        reason: reason_to_proto(failure.reason).into(),
+        message: failure.message.to_string(),
+        exit_status: failure.exit_status,
+        timeout: failure.timeout.map_or(v1::Timeout::Unspecified, timeout_to_proto).into(),
+        permanent: failure.permanent,
+    }
 }
 
 /// # Errors
 /// The reason is unknown, or the message longer than [`MAX_MESSAGE_BYTES`].
 pub fn failure_from_proto(failure: v1::TaskFailure) -> Result<Failure, InvalidField> {
     let reason = reason_from_proto("failure.reason", failure.reason)?;
+    let timed_out = reason == FailureReason::TimedOut;
+    let timeout = timed_out.then(|| timeout_from_proto("failure.timeout", failure.timeout)).transpose()?;
     if failure.message.len() > MAX_MESSAGE_BYTES {
         return Err(InvalidField::new("failure.message", format!("must be at most {MAX_MESSAGE_BYTES} bytes")));
     }
-    Ok(Failure { reason, message: failure.message.into(), exit_status: failure.exit_status })
+    let v1::TaskFailure { message, exit_status, permanent, .. } = failure;
+    Ok(Failure { reason, message: message.into(), exit_status, timeout, permanent })
 }
 
 pub(super) fn progress_to_proto(progress: &Progress) -> v1::TaskProgress {
@@ -195,6 +231,7 @@ pub(super) fn reason_to_proto(reason: FailureReason) -> v1::FailureReason {
         FailureReason::ResultTooLarge => v1::FailureReason::ResultTooLarge,
         FailureReason::WorkerLost => v1::FailureReason::WorkerLost,
         FailureReason::Poisoned => v1::FailureReason::Poisoned,
+        FailureReason::TimedOut => v1::FailureReason::TimedOut,
     }
 }
 
@@ -204,6 +241,7 @@ pub(super) fn reason_from_proto(field: &str, reason: i32) -> Result<FailureReaso
         Ok(v1::FailureReason::ResultTooLarge) => Ok(FailureReason::ResultTooLarge),
         Ok(v1::FailureReason::WorkerLost) => Ok(FailureReason::WorkerLost),
         Ok(v1::FailureReason::Poisoned) => Ok(FailureReason::Poisoned),
+        Ok(v1::FailureReason::TimedOut) => Ok(FailureReason::TimedOut),
         Ok(v1::FailureReason::Unspecified) | Err(_) => {
             Err(InvalidField::new(field, format!("{reason} is not a reason of a failure")))
         }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{
     InvalidField, name,
+    policy::{duration_from_proto, duration_to_proto},
     proto::internal::v1 as links,
     record::incarnation,
     task::{
@@ -15,8 +16,8 @@ use super::{
     },
 };
 use crate::domain::{
-    AttemptId, Failure, FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Order, Progress, Report,
-    RunningAttempt, TaskSpec, Term, Wall, WorkerHello, WorkerOffer,
+    AttemptId, Failure, FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Order, Policy, Progress, Report,
+    RunningAttempt, TaskSpec, Term, Timeout, Timeouts, Wall, WorkerHello, WorkerOffer,
 };
 
 /// Longest version of a program, in bytes: a semantic version with its build metadata.
@@ -130,6 +131,7 @@ impl From<LeaderToWorker> for links::LinkWorkerResponse {
                 payload: Bytes::copy_from_slice(&spec.payload),
                 labels: (&spec.labels).into(),
                 traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
+                start_to_close: start_to_close(&spec).map(duration_to_proto),
             }),
             LeaderToWorker::Order(Order::Cancel { attempt, reason }) => Message::Cancel(links::CancelAttempt {
                 task_id: attempt.task_id.to_string(),
@@ -310,13 +312,12 @@ fn finished(report: links::AttemptFinished) -> Result<Report, InvalidField> {
     }
 }
 
-/// A worker can say how its handler failed; that a worker died is for the leader to say.
+/// A worker can say how its handler failed; that a worker died, or a task took too long, is for the leader to say.
 fn failure_of_attempt(failure: Failure) -> Result<Failure, InvalidField> {
-    match failure.reason {
-        FailureReason::Handler | FailureReason::ResultTooLarge => Ok(failure),
-        reason @ (FailureReason::WorkerLost | FailureReason::Poisoned) => {
-            Err(InvalidField::new("failure.reason", format!("{reason:?} is not for a worker to say")))
-        }
+    match (failure.reason, failure.timeout) {
+        (FailureReason::Handler | FailureReason::ResultTooLarge, _)
+        | (FailureReason::TimedOut, Some(Timeout::StartToClose)) => Ok(failure),
+        (reason, _) => Err(InvalidField::new("failure.reason", format!("{reason:?} is not for a worker to say"))),
     }
 }
 
@@ -324,8 +325,7 @@ fn given_back(report: &links::AttemptGivenBack) -> Result<Report, InvalidField> 
     Ok(Report::GivenBack { attempt: attempt(&report.task_id, report.attempt, report.fence)?, started: report.started })
 }
 
-/// What a worker needs to know of a spec travels; priority and policy are the leader's business and are left at their
-/// defaults.
+/// What a worker needs to know of a spec travels; the rest is the leader's business and is left at its default.
 fn assign_from_proto(assign: links::Assign) -> Result<Order, InvalidField> {
     let attempt = attempt(&assign.task_id, assign.attempt, assign.fence)?;
     if assign.payload.len() > MAX_PAYLOAD_BYTES {
@@ -335,9 +335,17 @@ fn assign_from_proto(assign: links::Assign) -> Result<Order, InvalidField> {
     let mut spec = TaskSpec::new(name("kind", &assign.kind)?, &assign.payload);
     spec.queue = Some(name("queue", &assign.queue)?);
     spec.labels = labels("labels", assign.labels)?.into();
+    if let Some(limit) = duration_from_proto("start_to_close", assign.start_to_close)? {
+        let timeouts = Some(Timeouts { start_to_close: Some(limit), ..Timeouts::default() });
+        spec.policy = Some(Box::new(Policy { timeouts, ..Policy::default() }));
+    }
     // A task is worth more than its trace: a context that cannot be one is left out.
     let traceparent = (1..=MAX_TRACEPARENT_BYTES).contains(&assign.traceparent.len());
     Ok(Order::Assign { attempt, spec: Arc::new(spec), traceparent: traceparent.then(|| assign.traceparent.into()) })
+}
+
+fn start_to_close(spec: &TaskSpec) -> Option<std::time::Duration> {
+    spec.policy.as_ref()?.timeout(Timeout::StartToClose)
 }
 
 fn attempt(task_id: &str, attempt: u32, fence: u64) -> Result<AttemptId, InvalidField> {

@@ -1,6 +1,6 @@
 //! Runs attempts: one task each, with a span, whose panic is its own failure.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -12,7 +12,7 @@ use super::{
     handler::{Attempt, Handler, HandlerError},
 };
 use crate::{
-    domain::{AttemptId, Failure, FailureReason, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, WorkerId},
+    domain::{AttemptId, Failure, FailureReason, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, Timeout, WorkerId},
     runtime::telemetry,
 };
 
@@ -45,7 +45,7 @@ impl Executor {
         Self { worker_id, desk, tasks: JoinSet::new(), attempts: HashMap::new() }
     }
 
-    /// Starts an attempt; cancelling the token asks it to stop.
+    /// Starts an attempt; cancelling the token asks it to stop, and so does the end of its time.
     pub fn start(&mut self, handler: &Arc<dyn Handler>, assignment: Assignment) -> CancellationToken {
         let Assignment { attempt, spec, traceparent } = assignment;
         let cancelled = CancellationToken::new();
@@ -63,8 +63,15 @@ impl Executor {
             reporter: Reporter::new(attempt.clone(), self.desk.clone()),
         };
         let handler = handler.clone();
-        let run = async move { ended(handler.run(attempt_of_handler).await) };
-        let task = self.tasks.spawn(run.instrument(span));
+        let limit = spec.policy.as_ref().and_then(|policy| policy.timeout(Timeout::StartToClose));
+        let task = if let Some(limit) = limit {
+            let token = cancelled.clone();
+            let run = async move { within(limit, &token, handler.run(attempt_of_handler)).await };
+            self.tasks.spawn(run.instrument(span))
+        } else {
+            let run = async move { ended(handler.run(attempt_of_handler).await) };
+            self.tasks.spawn(run.instrument(span))
+        };
         self.attempts.insert(task.id(), attempt);
         cancelled
     }
@@ -117,13 +124,35 @@ impl Executor {
     }
 }
 
+/// Runs a handler for so long, and then asks it to stop, and waits until it has.
+async fn within(
+    limit: Duration,
+    cancelled: &CancellationToken,
+    running: impl Future<Output = Result<Bytes, HandlerError>>,
+) -> Ended {
+    let mut running = pin!(running);
+    tokio::select! {
+        biased;
+        result = &mut running => return ended(result),
+        () = tokio::time::sleep(limit) => {}
+    }
+    tracing::info!(?limit, "its start_to_close timeout is over: stopping it");
+    cancelled.cancel();
+    let what = match running.await {
+        Ok(_) => String::new(),
+        Err(error) => format!(": {}", error.message),
+    };
+    let message = format!("the attempt took longer than its start_to_close timeout of {limit:?}{what}");
+    let Failure { message, .. } = HandlerError::new(message).into();
+    Ended::Failed(Failure::timed_out(Timeout::StartToClose, message))
+}
+
 fn ended(result: Result<Bytes, HandlerError>) -> Ended {
     match result {
-        Ok(result) if result.len() > MAX_RESULT_BYTES => Ended::Failed(Failure {
-            reason: FailureReason::ResultTooLarge,
-            message: format!("the result has {} bytes, the limit is {MAX_RESULT_BYTES}", result.len()).into(),
-            exit_status: None,
-        }),
+        Ok(result) if result.len() > MAX_RESULT_BYTES => {
+            let message = format!("the result has {} bytes, the limit is {MAX_RESULT_BYTES}", result.len());
+            Ended::Failed(Failure::new(FailureReason::ResultTooLarge, message))
+        }
         Ok(result) => Ended::Succeeded(Arc::from(result.as_ref())),
         Err(error) => Ended::Failed(error.into()),
     }

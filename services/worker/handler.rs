@@ -23,7 +23,8 @@ pub struct Attempt {
     pub labels: BTreeMap<String, String>,
     /// W3C trace context of this attempt's span.
     pub traceparent: Option<Arc<str>>,
-    /// Cancelled when the outcome is no longer wanted; return soon after, the slot is held until then.
+    /// Cancelled when the outcome is no longer wanted or the attempt has taken too long; return soon after, the slot is
+    /// held until then.
     pub cancelled: CancellationToken,
     /// What [`Attempt::progress`] is said through.
     pub reporter: Reporter,
@@ -48,12 +49,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt to its end. The result is at most 64 KiB. A panic fails the task as an error does, where panics
     /// unwind; a program built with `panic = "abort"` dies of it, and its attempts run elsewhere.
     ///
-    /// Once `attempt.cancelled` is, it does not matter what is returned: either nobody wants the outcome any more, or the
-    /// worker is stopping and the task runs again elsewhere. A handler that blocks a thread belongs on
+    /// Once `attempt.cancelled` is, it does not matter what is returned: nobody wants the outcome any more, or the worker is
+    /// stopping and the task runs again elsewhere, or the attempt has failed as it took longer than the task allows. A handler that blocks a thread belongs on
     /// `tokio::task::spawn_blocking`: the worker's link lives on the same runtime.
     ///
     /// # Errors
-    /// The task is FAILED with it.
+    /// The attempt has failed with it; whether the task has is for its retry policy to say.
     async fn run(&self, attempt: Attempt) -> Result<Bytes, HandlerError>;
 }
 
@@ -66,18 +67,26 @@ pub struct HandlerError {
     /// Of an exec handler's program.
     pub exit_status: Option<i32>,
     pub reason: FailureReason,
+    /// Trying again is of no use: the task fails, whatever its retry policy says.
+    pub permanent: bool,
 }
 
 impl HandlerError {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), exit_status: None, reason: FailureReason::Handler }
+        Self { message: message.into(), exit_status: None, reason: FailureReason::Handler, permanent: false }
+    }
+
+    /// A failure that another attempt would only repeat, such as a payload that makes no sense.
+    pub fn permanent(message: impl Into<String>) -> Self {
+        Self { permanent: true, ..Self::new(message) }
     }
 }
 
 impl From<HandlerError> for Failure {
     fn from(error: HandlerError) -> Self {
         let end = error.message.floor_char_boundary(crate::domain::MAX_MESSAGE_BYTES);
-        Self { reason: error.reason, message: error.message[..end].into(), exit_status: error.exit_status }
+        let failure = Self::new(error.reason, &error.message[..end]);
+        Self { exit_status: error.exit_status, permanent: error.permanent, ..failure }
     }
 }
 

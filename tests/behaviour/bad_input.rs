@@ -1,9 +1,9 @@
 //! Bad input gets a clear error that names the field, and changes nothing.
 
 use herdsman::wire::proto::v1::{
-    CancelTaskRequest, GetTaskRequest, ListTasksRequest, SubmitTaskRequest, SubmitTasksRequest, TaskFilter, TaskIds,
-    TaskSpec, TaskState, WatchTaskRequest, WatchTasksRequest, submit_task_outcome::Outcome,
-    watch_tasks_request::Target,
+    CancelTaskRequest, ExitStatuses, GetTaskRequest, ListTasksRequest, RetryPolicy, SubmitTaskRequest,
+    SubmitTasksRequest, TaskFilter, TaskIds, TaskSpec, TaskState, Timeouts, WatchTaskRequest, WatchTasksRequest,
+    submit_task_outcome::Outcome, watch_tasks_request::Target,
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -75,10 +75,59 @@ async fn specs_that_are_none_are_refused_by_name(mut herdsman: Herdsman) {
         names(&tasks.submit_task(request).await.unwrap_err(), field);
     }
     names(&tasks.submit_task(SubmitTaskRequest::default()).await.unwrap_err(), "spec");
+    for (spec, field) in bad_policies() {
+        let request = SubmitTaskRequest { task_id: String::new(), spec: Some(spec) };
+        names(&tasks.submit_task(request).await.unwrap_err(), field);
+    }
     let largest = TaskSpec { payload: vec![7; 64 * 1024].into(), ..good() };
     let request = SubmitTaskRequest { task_id: "largest".into(), spec: Some(largest) };
     submit(tasks, request).await;
     assert_eq!(ended(tasks, "largest").await.result.len(), 64 * 1024);
+}
+
+/// Times that are none, or that contradict each other.
+fn bad_policies() -> Vec<(TaskSpec, &'static str)> {
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let retry = || RetryPolicy { max_attempts: 3, ..RetryPolicy::default() };
+    let retried = |retry| TaskSpec { retry: Some(retry), ..spec("echo", "") };
+    let timed = |timeouts| TaskSpec { timeouts: Some(timeouts), ..spec("echo", "") };
+    let year = 365 * 24 * 60 * 60;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = i64::try_from(now).unwrap();
+    let whole = |seconds_| Timeouts { schedule_to_close: seconds(seconds_), ..Timeouts::default() };
+    let statuses = |statuses| Some(ExitStatuses { statuses });
+    let mut bad = vec![
+        (retried(RetryPolicy::default()), "spec.retry.max_attempts"),
+        (retried(RetryPolicy { max_attempts: -1, ..retry() }), "spec.retry.max_attempts"),
+        (retried(RetryPolicy { max_attempts: 10_001, ..retry() }), "spec.retry.max_attempts"),
+        (TaskSpec { at_most_once: true, ..retried(retry()) }, "spec.retry.max_attempts"),
+        (retried(RetryPolicy { initial_backoff: seconds(0), ..retry() }), "spec.retry.initial_backoff"),
+        (retried(RetryPolicy { max_backoff: seconds(-1), ..retry() }), "spec.retry.max_backoff"),
+        (
+            retried(RetryPolicy { initial_backoff: seconds(2), max_backoff: seconds(1), ..retry() }),
+            "spec.retry.max_backoff",
+        ),
+        (
+            retried(RetryPolicy { final_exit_statuses: statuses(vec![1, 0]), ..retry() }),
+            "spec.retry.final_exit_statuses.statuses[1]",
+        ),
+        (TaskSpec { delay: seconds(0), ..spec("echo", "") }, "spec.delay"),
+        (TaskSpec { delay: seconds(year + 1), ..spec("echo", "") }, "spec.delay"),
+        (TaskSpec { delay: seconds(1), not_before: at(now), ..spec("echo", "") }, "spec.delay"),
+        (TaskSpec { delay: seconds(9), ..timed(whole(9)) }, "spec.delay"),
+        (TaskSpec { not_before: at(now + year + 60), ..spec("echo", "") }, "spec.not_before"),
+        (TaskSpec { not_before: at(now + 60), ..timed(whole(9)) }, "spec.not_before"),
+        (TaskSpec { not_before: at(-1), ..spec("echo", "") }, "spec.not_before"),
+        (timed(whole(-1)), "spec.timeouts.schedule_to_close"),
+        (timed(Timeouts { start_to_close: seconds(10), ..whole(9) }), "spec.timeouts.start_to_close"),
+        (timed(Timeouts { schedule_to_start: seconds(10), ..whole(9) }), "spec.timeouts.schedule_to_start"),
+    ];
+    for factor in [0.5, 100.5, f64::NAN, f64::INFINITY] {
+        let retry = RetryPolicy { backoff_multiplier: Some(factor), ..retry() };
+        bad.push((retried(retry), "spec.retry.backoff_multiplier"));
+    }
+    bad
 }
 
 async fn listings_that_are_none_are_refused_by_name(mut herdsman: Herdsman) {

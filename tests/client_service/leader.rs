@@ -101,6 +101,7 @@ impl World {
             worker_deaths: 0,
             progress: None,
             outcome: None,
+            trials: None,
             traceparent: None,
             retry_of: None,
             create_time: Wall(1),

@@ -1,11 +1,12 @@
 //! What a store keeps: every change that was committed, in order, whole or not at all, and nothing else.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use herdsman::{
     domain::{
         Assignment, Change, Failure, FailureReason, Incarnation, Loaded, LoadedTask, MAX_PAYLOAD_BYTES,
-        MAX_RESULT_BYTES, Outcome, Priority, Revision, Status, Submission, TaskSpec,
+        MAX_RESULT_BYTES, Multiplier, Outcome, Policy, Priority, RetryPolicy, Revision, Status, Submission, TaskSpec,
+        Timeout, Timeouts, Trials, Wall,
     },
     store::{MAX_COMMIT_BYTES, MAX_COMMIT_CHANGES, Store},
 };
@@ -38,6 +39,7 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
         labels: BTreeMap::from([("team/a".into(), "Überraschung 🐑".into()), ("empty".into(), String::new())]).into(),
         priority: Priority::new(0),
         at_most_once: true,
+        policy: Some(Box::new(every_policy())),
     };
     let everything = Submission {
         spec: Arc::new(spec),
@@ -48,7 +50,9 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
     };
     let largest = Outcome::Succeeded((0..=240).cycle().take(MAX_RESULT_BYTES).collect());
     let failure =
-        |reason, message: &str, exit_status| Outcome::Failed(Failure { reason, message: message.into(), exit_status });
+        |reason, message: &str, exit_status| Outcome::Failed(Failure { exit_status, ..Failure::new(reason, message) });
+    let permanent = Failure { permanent: true, ..Failure::new(FailureReason::Handler, "for ever") };
+    let late = |timeout| Outcome::Failed(Failure::timed_out(timeout, "late"));
     let outcomes = [
         ("largest", largest),
         ("nothing", Outcome::Succeeded([].into())),
@@ -56,6 +60,10 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
         ("too-large", failure(FailureReason::ResultTooLarge, "", Some(0))),
         ("lost", failure(FailureReason::WorkerLost, "worker-1", None)),
         ("poisoned", failure(FailureReason::Poisoned, &"x".repeat(4096), None)),
+        ("permanent", Outcome::Failed(permanent.clone())),
+        ("no-start", late(Timeout::ScheduleToStart)),
+        ("no-close", late(Timeout::StartToClose)),
+        ("no-end", late(Timeout::ScheduleToClose)),
         ("cancelled", Outcome::Cancelled),
     ];
 
@@ -76,6 +84,15 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
     let cancel = Change::Finished { task_id: id("never-ran"), assigned_to: None, status: never_ran.clone() };
     leadership.commit(vec![Change::Submitted(submission("never-ran")), cancel]).await.expect("committed");
     expected.tasks.push(task(submission("never-ran"), Some(never_ran)));
+    let trials = Trials { retries: 7, last_failure: Some(permanent), next_attempt_time: Some(Wall(1_800_000_000_001)) };
+    let waits = Status { trials: Some(Arc::new(trials)), ..pending_again(8, "worker-1") };
+    let changes = vec![
+        Change::Submitted(submission("waits")),
+        Change::Assigned(assignment("waits", "worker-1", 8)),
+        Change::GivenBack { task_id: id("waits"), worker: worker("worker-1"), status: waits.clone() },
+    ];
+    leadership.commit(changes).await.expect("committed");
+    expected.tasks.push(task(submission("waits"), Some(waits)));
     let assigned = Assignment { incarnation: Incarnation(*b"0123456789abcdef"), ..assignment("out", "worker-2", 3) };
     let changes = vec![Change::Submitted(submission("out")), Change::Assigned(assigned.clone())];
     leadership.commit(changes).await.expect("committed");
@@ -85,6 +102,26 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
 
     let (_, loaded) = next_term(&store, leadership).await;
     assert_same(&loaded, &in_order(expected), "after every kind of change");
+}
+
+fn every_policy() -> Policy {
+    let millis = |millis| Some(Duration::from_millis(millis));
+    Policy {
+        retry: Some(RetryPolicy {
+            max_attempts: 1,
+            initial_backoff: millis(250),
+            backoff_multiplier: Multiplier::of_thousandths(1_250),
+            max_backoff: millis(86_400_001),
+            final_exit_statuses: Some([1, 255].into()),
+        }),
+        timeouts: Some(Timeouts {
+            schedule_to_start: millis(1),
+            start_to_close: millis(2_001),
+            schedule_to_close: millis(31_536_000_000),
+        }),
+        not_before: Some(Wall(1_800_000_000_001)),
+        delay: None,
+    }
 }
 
 pub async fn pipelined_commits_happen_in_order(store: Arc<dyn Store>) {

@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use herdsman::{
     domain::{
-        Assignment, Change, Failure, FailureReason, Fence, Incarnation, Loaded, LoadedTask, Outcome, Priority,
-        Revision, Status, Submission, TaskId, TaskSpec, Wall, WorkerId,
+        Assignment, Change, Failure, FailureReason, Fence, Incarnation, Loaded, LoadedTask, MAX_TIME, Multiplier,
+        Outcome, Policy, Priority, RetryPolicy, Revision, Status, Submission, TaskId, TaskSpec, Trials, Wall, WorkerId,
     },
     store::Store,
 };
@@ -119,6 +120,7 @@ impl Model {
                 .into(),
             priority: Priority::new(u8::try_from(dice.below(20)).expect("small")),
             at_most_once: dice.one_in(2),
+            policy: dice.one_in(2).then(|| Box::new(policy(dice))),
         };
         let submission = Submission {
             task_id: task_id.clone(),
@@ -158,11 +160,7 @@ impl Model {
         let outcome = match dice.below(3) {
             0 => Outcome::Succeeded(dice.bytes(300).into()),
             1 => Outcome::Cancelled,
-            _ => Outcome::Failed(Failure {
-                reason: FailureReason::Handler,
-                message: dice.text(40).into(),
-                exit_status: dice.one_in(2).then_some(3),
-            }),
+            _ => Outcome::Failed(failure(dice)),
         };
         let status = self.status(assignment.as_ref(), Some(outcome), dice);
         self.set(&task_id, &status);
@@ -194,12 +192,40 @@ impl Model {
             start_time: dice.one_in(2).then(|| Wall(dice.below(1 << 41))),
             end_time: outcome.as_ref().map(|_| Wall(dice.below(1 << 41))),
             outcome,
+            trials: dice.one_in(2).then(|| Arc::new(trials(dice))),
         }
     }
 
     fn set(&mut self, task_id: &TaskId, status: &Status) {
         self.tasks.get_mut(task_id).expect("the task is there").1 = Some(status.clone());
     }
+}
+
+fn failure(dice: &mut Dice) -> Failure {
+    Failure {
+        exit_status: dice.one_in(2).then_some(3),
+        permanent: dice.one_in(2),
+        ..Failure::new(FailureReason::Handler, dice.text(40))
+    }
+}
+
+fn trials(dice: &mut Dice) -> Trials {
+    Trials {
+        retries: 1 + u32::try_from(dice.below(9)).expect("few"),
+        last_failure: dice.one_in(2).then(|| failure(dice)),
+        next_attempt_time: dice.one_in(2).then(|| Wall(dice.below(1 << 41))),
+    }
+}
+
+fn policy(dice: &mut Dice) -> Policy {
+    let retry = RetryPolicy {
+        max_attempts: 1,
+        initial_backoff: dice.one_in(2).then(|| Duration::from_millis(1 + dice.below(1 << 20))),
+        backoff_multiplier: dice.one_in(2).then(|| Multiplier::of_thousandths(1_500).expect("a factor")),
+        max_backoff: dice.one_in(2).then_some(MAX_TIME),
+        final_exit_statuses: dice.one_in(2).then(|| [3].into()),
+    };
+    Policy { retry: Some(retry), delay: dice.one_in(2).then_some(Duration::from_secs(1)), ..Policy::default() }
 }
 
 pub async fn any_life_of_many_tasks_is_loaded_as_it_was(store: Arc<dyn Store>) {

@@ -43,6 +43,7 @@ pub fn pending_again(attempt: u32, of: &str) -> Status {
         worker: Some(worker(of)),
         fence: Fence(40 + u64::from(attempt)),
         outcome: None,
+        trials: None,
         start_time: Some(Wall(1_700_000_001_001)),
         end_time: None,
     }

@@ -191,6 +191,7 @@ impl Limit {
             worker: Some(self.worker.clone()),
             fence: assignment.fence,
             outcome: Some(Outcome::Succeeded(Arc::from([]))),
+            trials: None,
             start_time: Some(self.now),
             end_time: Some(self.now),
         };

@@ -1,5 +1,6 @@
 //! `submit`: hands over one task or very many, and follows them to their end if asked to.
 
+mod patience;
 mod progress;
 pub(super) mod send;
 mod source;
@@ -18,6 +19,7 @@ use super::{
     watch::{Sight, ending},
 };
 use crate::wire::proto::v1;
+use patience::Patience;
 use progress::Progress;
 
 /// Calls of SubmitTasks under way at the same time: enough to keep the leader's commits full, few enough to be fair.
@@ -35,7 +37,9 @@ Examples:
   herdsman submit --kind echo --payload hi --watch
   herdsman submit --kind resize --payload-file photo.json --task-id photo-17
   find . -name '*.csv' | herdsman submit --kind import --payload-lines - --watch
-  herdsman submit --kind noop --count 10000 --watch")]
+  herdsman submit --kind noop --count 10000 --watch
+  herdsman submit --kind import --max-attempts 5 --start-to-close 10m
+  herdsman submit --kind report --delay 2h")]
 pub(super) struct Submit {
     #[command(flatten)]
     server: Server,
@@ -57,6 +61,8 @@ pub(super) struct Submit {
     /// Rather fail than run twice, when the worker is lost
     #[arg(long, env = "HERDSMAN_SUBMIT_AT_MOST_ONCE", value_parser = FalseyValueParser::new(), hide_env_values = true)]
     at_most_once: bool,
+    #[command(flatten)]
+    patience: Patience,
     /// Input of the handler, as text; at most 64 KiB
     #[arg(long, env = "HERDSMAN_SUBMIT_PAYLOAD", value_name = "TEXT", conflicts_with_all = ["payload_file", "payload_lines"], hide_env_values = true)]
     payload: Option<String>,
@@ -147,6 +153,7 @@ impl Submit {
             labels: self.labels.iter().cloned().collect(),
             priority: self.priority,
             at_most_once: self.at_most_once,
+            ..self.patience.spec()
         }
     }
 

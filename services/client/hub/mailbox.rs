@@ -276,5 +276,7 @@ impl Mailbox {
 
 /// What a task weighs beyond its fixed size, in bytes; the spec is shared, and here without its payload.
 fn bytes(task: &Task) -> usize {
-    task.outcome.as_ref().map_or(0, Outcome::bytes) + task.progress.as_ref().map_or(0, |progress| progress.bytes())
+    let progress = task.progress.as_ref().map_or(0, |progress| progress.bytes());
+    let trials = task.trials.as_ref().map_or(0, |trials| trials.bytes());
+    task.outcome.as_ref().map_or(0, Outcome::bytes) + progress + trials
 }

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::page_token::{self, Listing};
 use crate::{
     client::hub::Target,
-    domain::{ListQuery, Revision, TaskFilter, TaskId, TaskSpec, WorkerQuery},
+    domain::{ListQuery, MAX_TIME, Revision, TaskFilter, TaskId, TaskSpec, Timeout, Wall, WorkerQuery},
+    runtime::wall_clock::WallClock,
     wire::{InvalidField, filter_from_proto, name, names, proto::v1, spec_from_proto},
 };
 
@@ -30,7 +31,25 @@ pub(super) fn task_id(text: &str) -> Result<TaskId, InvalidField> {
 
 pub(super) fn spec(spec: Option<v1::TaskSpec>) -> Result<Arc<TaskSpec>, InvalidField> {
     let spec = spec.ok_or_else(|| InvalidField::new("spec", "must be set"))?;
-    spec_from_proto(spec).map(Arc::new).map_err(|error| error.within("spec"))
+    let checked = spec_from_proto(spec).and_then(|spec| check_start(&spec, WallClock::system().read()).map(|()| spec));
+    checked.map(Arc::new).map_err(|error| error.within("spec"))
+}
+
+/// A time of day can only be judged at a moment: by this service's clock, as the leader takes what it is given.
+fn check_start(spec: &TaskSpec, now: Wall) -> Result<(), InvalidField> {
+    let Some((policy, start)) = spec.policy.as_ref().and_then(|policy| Some((policy, policy.not_before?))) else {
+        return Ok(());
+    };
+    let wait = now.until(start);
+    if wait > MAX_TIME {
+        return Err(InvalidField::new("not_before", "must be at most a year from now"));
+    }
+    match policy.timeout(Timeout::ScheduleToClose) {
+        Some(whole) if wait >= whole => {
+            Err(InvalidField::new("not_before", "must be before timeouts.schedule_to_close, from now, is over"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The ids of the task to run once more and of the new one.

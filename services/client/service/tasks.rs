@@ -245,7 +245,7 @@ pub(super) fn brief(task: &Task) -> v1::Task {
     let mut task = task_to_proto(task, Detail::Summary);
     task.spec = None;
     task.progress = None;
-    if let Some(failure) = &mut task.failure {
+    for failure in [&mut task.failure, &mut task.last_failure].into_iter().flatten() {
         failure.message.clear();
     }
     task

@@ -3,10 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Effect, MAX_WORKER_DEATHS, Note, Scheduler, fleet::Hold};
+use super::{Effect, MAX_WORKER_DEATHS, Note, Scheduler, fleet::Hold, patience};
 use crate::domain::{
-    AttemptId, Change, Failure, FailureReason, Now, Order, Outcome, Progress, Report, Status, Task, TaskEvent, TaskId,
-    TaskState, Wall, WorkerId,
+    AttemptId, Change, Failure, FailureReason, Now, Order, Outcome, Progress, Report, Revision, Status, Task,
+    TaskEvent, TaskId, TaskState, Wall, WorkerId,
 };
 
 /// How long a worker that did not begin what it was given gets nothing more. It and the leader disagree about its slots or
@@ -30,7 +30,7 @@ impl Scheduler {
         let attempt = report.attempt().clone();
         let current = self.is_current(worker, &attempt);
         match report {
-            Report::Started { start_time, .. } if current => return self.started(&attempt, start_time, effects),
+            Report::Started { start_time, .. } if current => return self.started(now, &attempt, start_time, effects),
             Report::Started { .. } => return self.stop_stray(worker, attempt, effects),
             Report::Progress { progress, .. } if current => return self.progressed(&attempt, progress, effects),
             Report::Progress { .. } => return,
@@ -43,7 +43,7 @@ impl Scheduler {
                     self.finish(now, task_id, Some(start_time), Outcome::Succeeded(result), effects);
                 }
                 Report::Failed { start_time, failure, .. } => {
-                    self.finish(now, task_id, Some(start_time), Outcome::Failed(failure), effects);
+                    self.fail(now, task_id, Some(start_time), failure, effects);
                 }
                 Report::GivenBack { started: false, .. } => {
                     self.fleet.rest(worker, now.monotonic.after(REST));
@@ -79,7 +79,7 @@ impl Scheduler {
         })
     }
 
-    pub(super) fn started(&mut self, attempt: &AttemptId, start_time: Wall, effects: &mut Vec<Effect>) {
+    pub(super) fn started(&mut self, now: Now, attempt: &AttemptId, start_time: Wall, effects: &mut Vec<Effect>) {
         let assigned = self.table.get(&attempt.task_id).is_some_and(|entry| entry.task.state == TaskState::Assigned);
         if assigned {
             let revision = self.next_revision();
@@ -88,7 +88,9 @@ impl Scheduler {
                 task.start_time = Some(start_time);
                 task.revision = revision;
             };
-            self.transition(&attempt.task_id, effects, running, |_| None);
+            if let Some(task) = self.transition(&attempt.task_id, effects, running, |_| None) {
+                self.time_attempt(now, &task.id, &task.spec);
+            }
         }
     }
 
@@ -126,9 +128,10 @@ impl Scheduler {
     ) {
         let Some(entry) = self.table.get(task_id) else { return };
         let assigned_to = entry.task.worker.clone().filter(|_| entry.task.state.is_active());
-        if entry.task.state == TaskState::Pending {
+        if entry.task.state == TaskState::Pending && !self.timers.end_wait(&entry.task) {
             self.lanes.remove(&entry.task, entry.submitted);
         }
+        self.timers.forget(&entry.task);
         let revision = self.next_revision();
         let end = |task: &mut Task| {
             task.state = outcome.state();
@@ -138,6 +141,7 @@ impl Scheduler {
             task.incarnation = None;
             task.progress = None;
             task.outcome = Some(outcome);
+            patience::wait_no_more(task);
         };
         let finished =
             |task: &Task| Some(Change::Finished { task_id: task_id.clone(), assigned_to, status: status_of(task) });
@@ -161,17 +165,13 @@ impl Scheduler {
         }
         let revision = self.next_revision();
         let pend = |task: &mut Task| {
-            task.state = TaskState::Pending;
-            task.revision = revision;
-            task.incarnation = None;
-            task.progress = None;
+            make_pending(task, revision);
+            patience::wait_anew(task, now.wall);
         };
         let given_back =
             |task: &Task| Some(Change::GivenBack { task_id: task_id.clone(), worker, status: status_of(task) });
         self.transition(task_id, effects, pend, given_back);
-        if let Some(entry) = self.table.get(task_id) {
-            self.lanes.push(&entry.task, entry.submitted);
-        }
+        self.line_up(now, task_id, Duration::ZERO);
     }
 
     /// Changes a task visibly: makes the change durable, if it is one to keep, and tells the watchers. Returns the task
@@ -201,10 +201,18 @@ fn last_straw(task: &Task, worker: &WorkerId, why: Return, deaths: u32) -> Optio
     } else {
         return None;
     };
-    Some(Failure { reason, message: message.into(), exit_status: None })
+    Some(Failure::new(reason, message))
 }
 
-fn status_of(task: &Task) -> Status {
+/// What is so of every task that is pending again.
+pub(super) fn make_pending(task: &mut Task, revision: Revision) {
+    task.state = TaskState::Pending;
+    task.revision = revision;
+    task.incarnation = None;
+    task.progress = None;
+}
+
+pub(super) fn status_of(task: &Task) -> Status {
     Status {
         attempt: task.attempt,
         revision: task.revision,
@@ -212,6 +220,7 @@ fn status_of(task: &Task) -> Status {
         worker: task.worker.clone(),
         fence: task.fence,
         outcome: task.outcome.clone(),
+        trials: task.trials.clone(),
         start_time: task.start_time,
         end_time: task.end_time,
     }

@@ -33,8 +33,8 @@ impl Scheduler {
         let revision = self.next_revision();
         let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent, retry_of };
         let task = pending(&submission);
-        self.lanes.push(&task, revision);
         self.table.insert(Entry { task: task.clone(), submitted: revision });
+        self.begin(now, &task, revision);
         effects.push(Effect::Change(Change::Submitted(submission)));
         effects.push(Effect::Push(TaskEvent { task: Arc::new(task.clone()), previous_state: TaskState::Pending }));
         Answer::Task(task)
@@ -73,7 +73,7 @@ impl Scheduler {
         self.finish(now, task_id, None, Outcome::Cancelled, effects);
         if let Some(worker) = task.worker.filter(|_| task.state.is_active()) {
             let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt, fence: task.fence };
-            self.stop(&worker, attempt, effects);
+            self.stop(&worker, attempt, "the task was cancelled", effects);
         }
         self.table.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |entry| Answer::Task(entry.task.clone()))
     }
@@ -93,6 +93,7 @@ pub(super) fn pending(submission: &Submission) -> Task {
         worker_deaths: 0,
         progress: None,
         outcome: None,
+        trials: super::patience::delayed(submission),
         traceparent: submission.traceparent.clone(),
         retry_of: submission.retry_of.clone(),
         create_time: submission.create_time,

@@ -1,5 +1,5 @@
-//! Where pending tasks wait: a lane for each kind and queue. Its invariant: a task is in a lane if and only if it is
-//! pending, and no lane is empty.
+//! Where pending tasks wait for a worker: a lane for each kind and queue. Its invariant: a task is in a lane if and only
+//! if it is pending and its time has come, and no lane is empty.
 
 use std::{
     cmp::Reverse,
@@ -65,6 +65,13 @@ impl Lanes {
         if queues.is_empty() {
             self.lanes.remove(&task.spec.kind);
         }
+    }
+
+    #[cfg(test)]
+    pub fn has(&self, task: &Task, submitted: Revision) -> bool {
+        let turn = Turn::of(task, submitted);
+        let lane = self.lanes.get(&task.spec.kind).and_then(|queues| queues.get(&task.spec.queue()));
+        lane.is_some_and(|lane| lane.plain.contains_key(&turn) || lane.suspects.contains_key(&turn))
     }
 
     /// The task whose turn it is at a worker that serves these kinds and queues.

@@ -15,6 +15,7 @@ mod calls;
 mod ended;
 mod fleet;
 mod lanes;
+mod patience;
 mod placement;
 mod queries;
 mod recovery;
@@ -22,15 +23,16 @@ mod retention;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod timers;
 mod workers;
 
 use std::{sync::Arc, time::Duration};
 
 pub use self::queries::Totals;
-use self::{calls::NewTask, fleet::Fleet, lanes::Lanes, retention::Retention, table::Table};
+use self::{calls::NewTask, fleet::Fleet, lanes::Lanes, retention::Retention, table::Table, timers::Timers};
 use super::{
     Answer, Change, Incarnation, Member, Monotonic, Now, Order, Report, Revision, TaskEvent, TaskId, TaskSpec, Term,
-    WorkerHello, WorkerId,
+    Timeout, WorkerHello, WorkerId,
 };
 
 /// What the cluster's operator has set. The defaults are those of `herdsman master --help`.
@@ -121,8 +123,8 @@ pub enum Event {
     },
     /// The members of the store, all of them.
     Members(Vec<Member>),
-    /// Time has passed: whoever is overdue is lost, whoever rested may be given tasks again. To be stepped only when everything is taken that workers had sent by
-    /// the deadline.
+    /// Time has passed: whoever is overdue is lost, whoever rested may be given tasks again, tasks have waited or run for
+    /// long enough. To be stepped only when everything is taken that workers had sent by the deadline.
     Tick,
     /// Retention may be over for some. Nobody waits for it: to be stepped when there is nothing better to do.
     Expire,
@@ -154,6 +156,10 @@ pub enum Note {
     WorkerLost { worker: WorkerId, attempts: usize },
     /// A report was for an attempt that is not current.
     StaleReport { worker: WorkerId, report: &'static str, task_id: TaskId, attempt: u32 },
+    /// An attempt failed, and the task is tried again after a wait.
+    Retried { task_id: TaskId, attempt: u32, wait: Duration },
+    /// An attempt, or its whole task, took too long.
+    TimedOut { task_id: TaskId, attempt: u32, timeout: Timeout },
 }
 
 /// The leader's whole memory.
@@ -166,6 +172,7 @@ pub struct Scheduler {
     lanes: Lanes,
     fleet: Fleet,
     retention: Retention,
+    timers: Timers,
 }
 
 impl Scheduler {
@@ -178,6 +185,7 @@ impl Scheduler {
             lanes: Lanes::default(),
             fleet: Fleet::default(),
             retention: Retention::default(),
+            timers: Timers::default(),
         }
     }
 
@@ -218,12 +226,13 @@ impl Scheduler {
             Event::Tick => self.tick(now, effects),
             Event::Expire => self.expire(now, effects),
         }
-        self.place(effects);
+        self.place(now, effects);
     }
 
-    /// When the next worker is lost, unless it says hello before, or has rested.
+    /// When the next worker is lost, unless it says hello before, or has rested, or the next task has waited or run for long
+    /// enough.
     pub fn next_tick(&self) -> Option<Monotonic> {
-        self.fleet.next_due()
+        [self.fleet.next_due(), self.timers.next()].into_iter().flatten().min()
     }
 
     /// When the next finished task may go.
@@ -244,6 +253,7 @@ impl Scheduler {
                 self.lose(now, &worker, effects);
             }
         }
+        self.ring(now, effects);
     }
 
     fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {

@@ -2,7 +2,8 @@
 
 use super::Scheduler;
 use crate::domain::{
-    Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, WorkerOffer, WorkerPage, WorkerQuery, WorkerView,
+    Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, Trials, WorkerOffer, WorkerPage, WorkerQuery,
+    WorkerView,
 };
 
 /// Most bytes of the tasks, or of the workers, of one page; the last one may pass it.
@@ -113,5 +114,7 @@ fn page_bytes(task: &Task) -> usize {
         Some(crate::domain::Outcome::Failed(failure)) => failure.message.len(),
         _ => 0,
     };
-    TASK_BYTES + task.spec.labels.bytes() + failure + task.progress.as_ref().map_or(0, |progress| progress.bytes())
+    let progress = task.progress.as_ref().map_or(0, |progress| progress.bytes());
+    let trials = task.trials.as_deref().map_or(0, Trials::bytes);
+    TASK_BYTES + task.spec.labels.bytes() + failure + progress + trials
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Effect, Limits, Scheduler, attempts::Return, calls::pending, fleet::Hold, lanes::is_suspect,
+    Effect, Limits, Scheduler, attempts::Return, calls::pending, fleet::Hold, lanes::is_suspect, patience,
     retention::end_on_clock, table::Entry,
 };
 use crate::domain::{
@@ -48,6 +48,7 @@ impl Scheduler {
             task.end_time = status.end_time;
             task.state = status.outcome.as_ref().map_or(TaskState::Pending, Outcome::state);
             task.outcome = status.outcome;
+            task.trials = status.trials;
         }
         if task.state.is_terminal() {
             let failed = task.state == TaskState::Failed;
@@ -55,7 +56,7 @@ impl Scheduler {
             let end = end_on_clock(task.end_time.unwrap_or_default(), now.wall, now.monotonic, retention);
             self.retention.keep(&task, end);
         } else {
-            self.lanes.restore(&task, submitted);
+            self.resume(now, &task, submitted);
         }
         self.table.insert(Entry { task, submitted });
     }
@@ -91,8 +92,10 @@ impl Scheduler {
             effects.push(Effect::Change(Change::Swept { task_id, worker }));
             return;
         };
-        self.lanes.remove(&entry.task, entry.submitted);
-        let suspect = is_suspect(&entry.task);
+        if !self.timers.end_wait(&entry.task) {
+            self.lanes.remove(&entry.task, entry.submitted);
+        }
+        let (suspect, spec) = (is_suspect(&entry.task), entry.task.spec.clone());
         // What a watcher sees may have changed with the leader (RUNNING is not stored), so the revision is a new one.
         let revision = self.next_revision();
         self.table.update(&task_id, |task| {
@@ -103,7 +106,9 @@ impl Scheduler {
             task.fence = fence;
             task.revision = revision;
             task.start_time = None;
+            patience::wait_no_more(task);
         });
+        self.time_attempt(now, &task_id, &spec);
         if incarnations.get(&worker) == Some(&incarnation) {
             let attempt = AttemptId { task_id, attempt, fence };
             self.fleet.set_hold(&worker, attempt, Hold::Current { suspect });

@@ -5,7 +5,7 @@ use std::{
     ops::Bound,
 };
 
-use crate::domain::{Outcome, Revision, Task, TaskId, TaskSpec, TaskState};
+use crate::domain::{Outcome, Revision, Task, TaskId, TaskSpec, TaskState, Trials};
 
 /// What a task costs in the store beside its payload and its result: two nodes with their paths and small fields.
 /// Measured: 700 to 840 bytes of server memory for a node of 64 bytes.
@@ -97,5 +97,6 @@ pub(super) fn cost_of_spec(spec: &TaskSpec) -> u64 {
 }
 
 fn cost(task: &Task) -> u64 {
-    cost_of_spec(&task.spec) + task.outcome.as_ref().map_or(0, Outcome::bytes) as u64
+    let outcome = task.outcome.as_ref().map_or(0, Outcome::bytes);
+    cost_of_spec(&task.spec) + (outcome + task.trials.as_deref().map_or(0, Trials::bytes)) as u64
 }

@@ -88,10 +88,16 @@ impl Scheduler {
         current.len()
     }
 
-    /// Tells the worker to stop an attempt whose task was cancelled; its slot is held until it says that it did.
-    pub(super) fn stop(&mut self, worker: &WorkerId, attempt: AttemptId, effects: &mut Vec<Effect>) {
+    /// Tells the worker to stop an attempt that is not wanted any more; its slot is held until it says that it did.
+    pub(super) fn stop(
+        &mut self,
+        worker: &WorkerId,
+        attempt: AttemptId,
+        reason: &'static str,
+        effects: &mut Vec<Effect>,
+    ) {
         self.fleet.set_hold(worker, attempt.clone(), Hold::Stopping);
-        let order = Order::Cancel { attempt, reason: "the task was cancelled".into() };
+        let order = Order::Cancel { attempt, reason: reason.into() };
         effects.push(Effect::Order { worker: worker.clone(), order });
     }
 }

@@ -40,6 +40,7 @@ async fn retention_never_holds_up_what_people_wait_for() {
             worker: None,
             fence: Fence(0),
             outcome: Some(Outcome::Cancelled),
+            trials: None,
             start_time: None,
             end_time: Some(Wall(1)),
         }),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     client::simulated::{AskError, Target, Update},
-    domain::{Answer, Call, Refusal, Revision, TaskFilter, TaskId, TaskSpec},
+    domain::{Answer, Call, Policy, Refusal, RetryPolicy, Revision, TaskFilter, TaskId, TaskSpec, Timeouts},
 };
 
 /// Between two attempts of a user that was told to try again.
@@ -110,7 +110,25 @@ impl Users {
         };
         let mut spec = TaskSpec::new(KIND.parse().expect("a good name"), &plan.payload());
         spec.at_most_once = self.sim.one_in(6);
+        spec.policy = self.policy(spec.at_most_once).map(Box::new);
         spec
+    }
+
+    /// Of one task in three; the times are about as long as those of the work, the outages and the takeovers.
+    fn policy(&self, at_most_once: bool) -> Option<Policy> {
+        let time = |longest: u64| self.sim.one_in(2).then(|| self.sim.millis(1..longest));
+        let retry = RetryPolicy {
+            max_attempts: if at_most_once { 1 } else { self.sim.chance(|chance| chance.u32(1..4)) },
+            initial_backoff: Some(self.sim.millis(1..500)),
+            backoff_multiplier: None,
+            max_backoff: None,
+            final_exit_statuses: None,
+        };
+        // The whole has room for each part.
+        let schedule_to_close = time(10_000).map(|limit| limit + Duration::from_secs(10));
+        let timeouts = Timeouts { schedule_to_start: time(10_000), start_to_close: time(LONGEST), schedule_to_close };
+        let policy = Policy { retry: Some(retry), timeouts: Some(timeouts), not_before: None, delay: time(2_000) };
+        self.sim.one_in(3).then_some(policy)
     }
 
     /// True: it is acknowledged. Who does not know asks again, under the same id.

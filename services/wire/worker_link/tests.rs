@@ -6,7 +6,7 @@ fn attempt_id(task_id: &str, attempt: u32) -> AttemptId {
 }
 
 fn reports() -> Vec<Report> {
-    let failure = Failure { reason: FailureReason::Handler, message: "no".into(), exit_status: Some(3) };
+    let failure = Failure { exit_status: Some(3), ..Failure::new(FailureReason::Handler, "no") };
     vec![
         Report::Succeeded { attempt: attempt_id("a", 1), start_time: Wall(1_234), result: Arc::from(*b"done") },
         Report::Failed { attempt: attempt_id("b", 2), start_time: Wall(5), failure },
@@ -111,7 +111,7 @@ fn a_result_over_its_limit_is_refused() {
 
 #[test]
 fn a_worker_cannot_say_that_a_worker_was_lost() {
-    let failure = Failure { reason: FailureReason::WorkerLost, message: "".into(), exit_status: None };
+    let failure = Failure::new(FailureReason::WorkerLost, "");
     let report = Report::Failed { attempt: attempt_id("a", 1), start_time: Wall(1), failure };
     assert_eq!(there_and_back(WorkerToLeader::Report(report)).unwrap_err().field, "finished.failure.reason");
 }

@@ -114,16 +114,13 @@ impl Exec {
             End::Unguarded => (format!("{program} lost its guard and was killed"), None),
         };
         let message = if log.is_empty() { what } else { format!("{what}: {log}") };
-        Err(HandlerError { message, exit_status, reason: FailureReason::Handler })
+        Err(HandlerError { exit_status, ..HandlerError::new(message) })
     }
 }
 
 fn too_large_result() -> HandlerError {
-    HandlerError {
-        message: format!("the result is larger than {MAX_RESULT_BYTES} bytes"),
-        exit_status: None,
-        reason: FailureReason::ResultTooLarge,
-    }
+    let message = format!("the result is larger than {MAX_RESULT_BYTES} bytes");
+    HandlerError { reason: FailureReason::ResultTooLarge, ..HandlerError::new(message) }
 }
 
 /// The signals that end programs, by the names that people know them by.

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::*;
-use crate::domain::{AttemptId, Fence, Order, Report, TaskSpec};
+use crate::domain::{AttemptId, Fence, Order, Policy, Report, TaskSpec, Timeout, Timeouts};
 
 /// For what happens at once; far beyond it on a busy machine.
 const SOON: Duration = Duration::from_secs(10);

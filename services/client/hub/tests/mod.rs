@@ -35,6 +35,7 @@ fn with_result(name: &str, revision: u64, state: TaskState, result_bytes: usize)
         worker_deaths: 0,
         progress: None,
         outcome,
+        trials: None,
         traceparent: None,
         retry_of: None,
         create_time: Wall(0),

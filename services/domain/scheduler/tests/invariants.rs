@@ -1,12 +1,16 @@
 //! What holds after every event, whatever it was.
 
-use super::world::{SLOTS, World};
-use crate::domain::{TaskState, WorkerQuery};
+use super::{
+    super::{patience::delayed, timers::Timer},
+    world::{SLOTS, World},
+};
+use crate::domain::{TaskState, Trials, WorkerQuery};
 
 /// What holds in the leader's memory, whatever of it is durable already.
 pub fn check(world: &World) {
     memory_is_what_will_be_durable(world);
     every_assignment_has_its_live_task(world);
+    whoever_is_pending_waits_in_one_place(world);
     no_slot_is_given_twice(world);
     nobody_waits_beside_a_free_slot(world);
     counts_are_those_of_the_tasks(world);
@@ -29,6 +33,12 @@ fn memory_is_what_will_be_durable(world: &World) {
         let status = ahead.statuses.get(&task.id);
         let outcome = status.and_then(|status| status.outcome.as_ref());
         assert_eq!(task.outcome.as_ref(), outcome, "{task:?}");
+        let durable = status.map_or_else(|| delayed(&ahead.tasks[&task.id]), |status| status.trials.clone());
+        let mut durable = durable.as_deref().cloned().unwrap_or_default();
+        if task.state.is_active() {
+            durable.next_attempt_time = None;
+        }
+        assert_eq!(task.trials.as_deref().unwrap_or(&Trials::default()), &durable, "{task:?}");
         if task.state.is_active() {
             assigned += 1;
             let worker = task.worker.clone().expect("an attempt has its worker");
@@ -47,6 +57,20 @@ fn every_assignment_has_its_live_task(world: &World) {
         let status = world.ahead.statuses.get(&assignment.task_id);
         assert!(world.ahead.tasks.contains_key(&assignment.task_id), "{assignment:?}");
         assert!(status.is_none_or(|status| status.outcome.is_none()), "{assignment:?} of {status:?}");
+    }
+}
+
+fn whoever_is_pending_waits_in_one_place(world: &World) {
+    let scheduler = &world.scheduler;
+    for entry in scheduler.table.after(None) {
+        let places =
+            [scheduler.lanes.has(&entry.task, entry.submitted), scheduler.timers.is_set(&entry.task.id, Timer::Ready)];
+        let waits = entry.task.state == TaskState::Pending;
+        assert_eq!(places.iter().filter(|here| **here).count(), usize::from(waits), "{:?}", entry.task);
+    }
+    for task_id in scheduler.timers.tasks() {
+        let task = scheduler.table.get(task_id).map(|entry| &entry.task).expect("what is due is due of a task");
+        assert!(task.spec.policy.is_some() && !task.state.is_terminal(), "{task:?}");
     }
 }
 

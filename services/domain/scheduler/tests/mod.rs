@@ -5,6 +5,7 @@ mod disk;
 mod ended;
 pub(crate) mod hand;
 mod invariants;
+mod patience;
 mod progress;
 mod queries;
 mod random;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{World, spec, worker};
-use crate::domain::{Report, TaskState};
+use crate::domain::{Policy, Report, RetryPolicy, TaskState, Timeouts};
 
 /// The workers, by number.
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
@@ -17,7 +17,7 @@ const ROUNDS: usize = 100;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { task: u8, priority: u8, at_most_once: bool },
+    Submit { task: u8, priority: u8, at_most_once: bool, policy: Option<Policy> },
     Cancel { task: u8 },
     Retry { of: u8, task: u8 },
     Delete { task: u8 },
@@ -40,11 +40,37 @@ enum Step {
     TakeOver,
 }
 
+/// Times about as long as a worker's grace and a takeover's.
+fn policy() -> impl Strategy<Value = Policy> {
+    let time = || prop::option::of((1..8_000u64).prop_map(Duration::from_millis));
+    let timeouts = (time(), time(), time()).prop_map(|(schedule_to_start, start_to_close, schedule_to_close)| {
+        // Whoever always waits for a worker in vain would end with nothing else having happened.
+        let longer = |limit: Option<Duration>| limit.map(|limit| limit * 4);
+        Timeouts {
+            schedule_to_start: longer(schedule_to_start),
+            start_to_close,
+            schedule_to_close: longer(schedule_to_close),
+        }
+    });
+    (0..4u32, time(), time(), prop::option::of(timeouts)).prop_map(|(max_attempts, backoff, delay, timeouts)| Policy {
+        retry: (max_attempts > 0).then_some(RetryPolicy {
+            max_attempts,
+            initial_backoff: backoff,
+            backoff_multiplier: None,
+            max_backoff: None,
+            final_exit_statuses: None,
+        }),
+        timeouts,
+        not_before: None,
+        delay,
+    })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let worker = 0..WORKERS.len();
     prop_oneof![
-        4 => (0..8u8, 0..10u8, prop::bool::weighted(0.2))
-            .prop_map(|(task, priority, at_most_once)| Step::Submit { task, priority, at_most_once }),
+        4 => (0..8u8, 0..10u8, prop::bool::weighted(0.2), prop::option::of(policy())).prop_map(
+            |(task, priority, at_most_once, policy)| Step::Submit { task, priority, at_most_once, policy }),
         2 => (0..8u8).prop_map(|task| Step::Cancel { task }),
         2 => (0..8u8, 0..8u8).prop_map(|(of, task)| Step::Retry { of, task }),
         1 => (0..8u8).prop_map(|task| Step::Delete { task }),
@@ -71,10 +97,11 @@ fn step() -> impl Strategy<Value = Step> {
 fn take(world: &mut World, step: &Step, lives: &mut u8) {
     let id = |number: usize| worker(WORKERS[number]);
     match *step {
-        Step::Submit { task, priority, at_most_once } => {
+        Step::Submit { task, priority, at_most_once, ref policy } => {
             let mut spec = spec("work");
             spec.priority = crate::domain::Priority::new(priority);
             spec.at_most_once = at_most_once;
+            spec.policy = policy.clone().map(Box::new);
             world.request_submit(&format!("t{task}"), spec);
         }
         Step::Cancel { task } => world.request_cancel(&format!("t{task}")),

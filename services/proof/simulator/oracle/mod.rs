@@ -44,6 +44,8 @@ pub struct Sights {
     pub conflations: u64,
     pub cancels: u64,
     pub poisoned: u64,
+    pub retries: u64,
+    pub timeouts: u64,
     /// Runs whose outcome was not wanted any more.
     pub runs_in_vain: u64,
 }
@@ -57,7 +59,7 @@ impl Sights {
     }
 
     /// Each by its name.
-    pub fn by_name(&mut self) -> [(&'static str, &mut u64); 12] {
+    pub fn by_name(&mut self) -> [(&'static str, &mut u64); 14] {
         [
             ("stale commits refused", &mut self.stale_commits_refused),
             ("chained commits refused", &mut self.chained_commits_refused),
@@ -70,6 +72,8 @@ impl Sights {
             ("conflations", &mut self.conflations),
             ("cancels", &mut self.cancels),
             ("poisoned", &mut self.poisoned),
+            ("retries", &mut self.retries),
+            ("timeouts", &mut self.timeouts),
             ("runs in vain", &mut self.runs_in_vain),
         ]
     }

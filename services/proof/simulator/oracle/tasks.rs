@@ -8,8 +8,8 @@ use std::{
 
 use super::Oracle;
 use crate::domain::{
-    Assignment, FailureReason, Fence, Incarnation, Loaded, Outcome, Revision, Status, Submission, TaskId, TaskSpec,
-    scheduler::MAX_WORKER_DEATHS,
+    Assignment, FailureReason, Fence, Incarnation, Loaded, Outcome, Policy, Revision, Status, Submission, TaskId,
+    TaskSpec, Timeout, scheduler::MAX_WORKER_DEATHS,
 };
 
 /// After a disturbance, a worker may be taken for lost for so long: a link that fell silent is given up after 3 s, and
@@ -49,6 +49,12 @@ impl Record {
         self.status.as_ref().is_some_and(|status| status.outcome.is_some())
     }
 
+    /// Its attempt failed, and the next one has its time.
+    fn waits(&self) -> bool {
+        let trials = self.status.as_ref().and_then(|status| status.trials.as_ref());
+        self.current.is_none() && trials.is_some_and(|trials| trials.next_attempt_time.is_some())
+    }
+
     /// Its current attempt runs on a worker that lives.
     fn runs_on(&self, alive: &BTreeSet<Incarnation>) -> bool {
         let Some(current) = &self.current else { return false };
@@ -56,6 +62,18 @@ impl Record {
         alive.contains(&current.incarnation)
             && runs.iter().any(|run| run.incarnation == current.incarnation && run.result.is_none())
     }
+}
+
+fn retries(status: &Status) -> u32 {
+    status.trials.as_ref().map_or(0, |trials| trials.retries)
+}
+
+/// Whether no attempt was to follow the failure that ended a task: it was the last, or the time of the whole was too short
+/// for another.
+fn is_last(policy: Option<&Policy>, status: &Status) -> bool {
+    let Some(policy) = policy else { return true };
+    let most = policy.retry.as_ref().map_or(1, |retry| retry.max_attempts);
+    retries(status) + 1 >= most || policy.timeout(Timeout::ScheduleToClose).is_some()
 }
 
 /// What the handler of the simulation returns: nobody else can have made it up.
@@ -123,12 +141,17 @@ impl Oracle {
         } else if older {
             self.violation(format!("I3: the status of {id} went back, from {before:?} to {status:?}"));
         }
-        let deaths = before.map_or(0, |status| status.worker_deaths);
+        let deaths = before.as_ref().map_or(0, |status| status.worker_deaths);
+        let retried = before.as_ref().map_or(0, retries);
         if status.worker_deaths > deaths {
             self.lost(id, released.as_ref());
         }
         match &status.outcome {
             None if released.is_none() => self.violation(format!("{id} was given back, and was not assigned")),
+            None if retries(status) > retried => {
+                self.sights.retries += 1;
+                self.retried(id, status);
+            }
             None => self.sights.reassignments += 1,
             Some(outcome) => self.ended(id, status, outcome, released.as_ref()),
         }
@@ -143,25 +166,39 @@ impl Oracle {
                 let runs = record.runs.get(&current.attempt)?;
                 runs.iter().find(|run| run.incarnation == current.incarnation && run.fence == current.fence)
             });
+        let policy = record.spec.as_ref().and_then(|spec| spec.policy.as_deref());
         let good = match outcome {
             Outcome::Succeeded(result) => run.is_some_and(|run| run.result.as_ref() == Some(&Ok(result.clone()))),
             Outcome::Failed(failure) => match failure.reason {
                 FailureReason::Handler | FailureReason::ResultTooLarge => {
-                    run.is_some_and(|run| run.result == Some(Err(())))
+                    run.is_some_and(|run| run.result == Some(Err(()))) && is_last(policy, status)
                 }
                 FailureReason::WorkerLost => record.spec.as_ref().is_some_and(|spec| spec.at_most_once),
                 FailureReason::Poisoned => status.worker_deaths >= MAX_WORKER_DEATHS,
+                FailureReason::TimedOut => failure
+                    .timeout
+                    .is_some_and(|timeout| policy.is_some_and(|policy| policy.timeout(timeout).is_some())),
             },
             Outcome::Cancelled => record.cancel_asked,
         };
         match outcome {
             Outcome::Cancelled => self.sights.cancels += 1,
             Outcome::Failed(failure) if failure.reason == FailureReason::Poisoned => self.sights.poisoned += 1,
+            Outcome::Failed(failure) if failure.timeout.is_some() => self.sights.timeouts += 1,
             _ => {}
         }
         if !good {
             let run = format!("{:?}", self.record(id).runs.get(&status.attempt));
             self.violation(format!("I4: {id} ended as {status:?}, released {released:?}, but what ran was {run}"));
+        }
+    }
+
+    /// A task is not tried more often than it was to be.
+    fn retried(&mut self, id: &TaskId, status: &Status) {
+        let policy = self.record(id).spec.as_ref().and_then(|spec| spec.policy.clone());
+        let most = policy.and_then(|policy| policy.retry).map_or(1, |retry| retry.max_attempts);
+        if retries(status) >= most {
+            self.violation(format!("{id} is tried again after {} failures of {most}", retries(status)));
         }
     }
 
@@ -210,9 +247,9 @@ impl Oracle {
         self.sights.runs_in_vain += u64::from(vain);
     }
 
-    /// I7: what was acknowledged by then has ended, or its current attempt runs.
+    /// I7: what was acknowledged by then has ended, or its current attempt runs, or is to be followed by another.
     pub fn must_go_on(&mut self, acknowledged_until: Duration) {
-        self.look_for_open(acknowledged_until, |record, alive| !record.runs_on(alive));
+        self.look_for_open(acknowledged_until, |record, alive| !record.runs_on(alive) && !record.waits());
     }
 
     /// I7: what was acknowledged by then has ended.

@@ -147,6 +147,7 @@ fn status(attempt: u32, revision: u64, outcome: Option<Outcome>) -> Status {
         fence: Fence(0),
         end_time: outcome.as_ref().map(|_| Wall(2_000)),
         outcome,
+        trials: None,
         start_time: None,
     }
 }

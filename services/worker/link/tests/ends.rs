@@ -18,6 +18,47 @@ async fn a_cancelled_attempt_is_reported_as_stopped() {
     assert_eq!(line.report().await, Report::Stopped { attempt: id("unknown") });
 }
 
+/// An order to run a task's first attempt for so long.
+fn within(task_id: &str, kind: &str, limit: Duration) -> Order {
+    let Order::Assign { attempt, spec, traceparent } = assignment(task_id, kind, 1) else { panic!("no assignment") };
+    let timeouts = Some(Timeouts { start_to_close: Some(limit), ..Timeouts::default() });
+    let policy = Some(Box::new(Policy { timeouts, ..Policy::default() }));
+    Order::Assign { attempt, spec: Arc::new(TaskSpec { policy, ..(*spec).clone() }), traceparent }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_takes_too_long_is_stopped_and_has_failed() {
+    let (_scene, mut line) = Scene::linked(1).await;
+    line.order(within("t", "gate", Duration::from_secs(1)));
+    assert!(matches!(line.report().await, Report::Started { .. }));
+    let Report::Failed { attempt, failure, .. } = line.report().await else { panic!("it has failed") };
+    assert_eq!((attempt, failure.timeout), (id("t"), Some(Timeout::StartToClose)));
+    assert!(failure.message.contains("of 1s: cancelled"), "what its handler said is told: {failure:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_does_not_stop_holds_its_slot_until_it_has() {
+    let (scene, mut line) = Scene::linked(1).await;
+    line.order(within("t", "stubborn", Duration::from_secs(1)));
+    assert!(matches!(line.report().await, Report::Started { .. }));
+    line.assign("u", "gate");
+    assert_eq!(line.report().await, Report::GivenBack { attempt: id("u"), started: false });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The leader has lost its patience.
+    line.cancel("t");
+    scene.gate.open.add_permits(1);
+    assert_eq!(line.report().await, Report::Stopped { attempt: id("t") });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_ends_in_time_is_as_any_other() {
+    let (scene, mut line) = Scene::linked(1).await;
+    line.order(within("t", "gate", Duration::from_secs(1)));
+    assert!(matches!(line.report().await, Report::Started { .. }));
+    scene.gate.open.add_permits(1);
+    assert!(matches!(line.report().await, Report::Succeeded { .. }));
+}
+
 #[tokio::test]
 async fn an_attempt_beyond_the_slots_is_given_back_and_not_held() {
     let (mut scene, mut line) = Scene::linked(1).await;

@@ -232,7 +232,7 @@ impl World {
     }
 
     pub fn fail(&mut self, id: &str, attempt: &AttemptId) {
-        let failure = Failure { reason: FailureReason::Handler, message: "no".into(), exit_status: None };
+        let failure = Failure::new(FailureReason::Handler, "no");
         let (attempt, start_time) = (attempt.clone(), self.now.wall);
         self.end(id, Report::Failed { attempt, start_time, failure });
     }
