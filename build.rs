@@ -5,11 +5,12 @@ use std::{env, fs, path::PathBuf};
 
 use protox::prost::Message;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 5] = [
     "herdsman/v1/task.proto",
     "herdsman/v1/cluster.proto",
     "herdsman/internal/v1/record.proto",
     "herdsman/internal/v1/links.proto",
+    "herdsman/internal/v1/worker.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

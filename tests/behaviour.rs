@@ -3,6 +3,7 @@
 mod acts;
 mod bad_input;
 mod lives;
+mod output;
 mod patience;
 mod progress;
 mod reads;

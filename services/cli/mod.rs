@@ -10,6 +10,7 @@ mod follow;
 mod health;
 mod inspect;
 mod list;
+mod logs;
 mod options;
 mod output;
 mod roles;
@@ -89,6 +90,8 @@ enum Command {
     Submit(Told<submit::Submit>),
     /// Follow tasks to their end, and print the result
     Watch(Told<watch::Watch>),
+    /// Show what a task writes to its log
+    Logs(Told<logs::Logs>),
     /// Show tasks with their payload and result
     Get(Told<tasks::Get>),
     /// List tasks
@@ -162,6 +165,10 @@ impl Cli {
                 verb.run(&output).await
             }
             Command::Watch(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Logs(told) => {
                 let (verb, output) = told.parts();
                 verb.run(&output).await
             }

@@ -25,6 +25,9 @@ pub(super) trait Shown: Message {
 impl Shown for v1::Task {
     const NAME: &str = "herdsman.v1.Task";
 }
+impl Shown for v1::ReadTaskOutputResponse {
+    const NAME: &str = "herdsman.v1.ReadTaskOutputResponse";
+}
 impl Shown for v1::Worker {
     const NAME: &str = "herdsman.v1.Worker";
     const IN_FULL: bool = true;

@@ -23,7 +23,7 @@ use admission::Admission;
 use hub::Hub;
 use leader_link::{GrpcDial, LeaderLink, LinkState};
 use metrics::Metrics;
-use service::Front;
+use service::{Front, Outputs};
 
 use crate::runtime::serve::{self, HealthReporter, ServeError, ServingStatus};
 
@@ -63,6 +63,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let front = Arc::new(Front {
         link: link.clone(),
         hub,
+        outputs: Outputs::default(),
         metrics,
         max_watch_age,
         draining: draining.clone(),

@@ -44,6 +44,10 @@ pub enum Call {
     },
     Cluster,
     Workers(WorkerQuery),
+    /// Which worker has, or had, the current or last attempt.
+    Locate {
+        task_id: TaskId,
+    },
 }
 
 /// One page of a listing, in the order of ids.
@@ -85,7 +89,16 @@ pub enum Answer {
     Page(Page),
     Cluster(ClusterView),
     Workers(WorkerPage),
+    Located(Box<Located>),
     Refused(Refusal),
+}
+
+/// A task, and where it runs or last ran.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Located {
+    pub task: Task,
+    /// None: there was no attempt, or the leader does not know its worker any more.
+    pub worker: Option<WorkerView>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

@@ -30,7 +30,7 @@ impl fmt::Display for AttemptId {
 pub struct WorkerOffer {
     pub worker_id: WorkerId,
     pub incarnation: Incarnation,
-    /// host:port where it serves health and metrics.
+    /// host:port where it serves its attempts' logs, health and metrics.
     pub address: String,
     /// Attempts that it runs at once, 1 to [`WorkerOffer::MAX_SLOTS`].
     pub slots: u32,

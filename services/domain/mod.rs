@@ -16,8 +16,8 @@ mod task;
 mod time;
 
 pub use call::{
-    Answer, Budget, Call, ClusterView, ListQuery, Page, Refusal, TaskEvent, WorkerPage, WorkerQuery, WorkerState,
-    WorkerView,
+    Answer, Budget, Call, ClusterView, ListQuery, Located, Page, Refusal, TaskEvent, WorkerPage, WorkerQuery,
+    WorkerState, WorkerView,
 };
 pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
 pub use filter::{TaskFilter, TimeRange};

@@ -96,6 +96,10 @@ impl Driver {
                 let answer = Answer::Cluster(self.cluster());
                 self.reply(&asker, answer);
             }
+            Call::Locate { task_id } => {
+                let answer = self.scheduler.locate(&task_id);
+                self.reply(&asker, answer);
+            }
             Call::Workers(query) => {
                 let answer = Answer::Workers(self.scheduler.workers(&query));
                 self.reply(&asker, answer);

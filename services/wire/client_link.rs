@@ -12,7 +12,7 @@ use super::{
     task_from_proto, task_to_proto,
 };
 use crate::domain::{
-    Answer, Budget, Call, ListQuery, Page, Refusal, Revision, TaskEvent, TaskFilter, TaskId, Term, WorkerPage,
+    Answer, Budget, Call, ListQuery, Located, Page, Refusal, Revision, TaskEvent, TaskFilter, TaskId, Term, WorkerPage,
     WorkerQuery,
 };
 
@@ -45,6 +45,7 @@ pub enum ClientToLeader {
 }
 
 /// What the leader says to a client service.
+#[allow(clippy::large_enum_variant, reason = "most of it are replies: a box would be an allocation more for each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaderToClient {
     /// First, once.
@@ -72,6 +73,7 @@ pub fn detail_of(call: &Call) -> Detail {
         | Call::List(_)
         | Call::WatchFilter { .. }
         | Call::Cluster
+        | Call::Locate { .. }
         | Call::Workers(_) => Detail::Summary,
     }
 }
@@ -186,6 +188,7 @@ fn call_to_proto(call: Call) -> link::call::Question {
             Question::WatchFilter(link::WatchFilterCall { filter_id, filter: Some(filter_to_proto(&filter)) })
         }
         Call::Cluster => Question::Cluster(v1::GetClusterRequest {}),
+        Call::Locate { task_id } => Question::Locate(link::LocateCall { task_id: task_id.to_string() }),
         Call::Workers(query) => Question::Workers(link::ListWorkersCall {
             page_size: query.page_size,
             after_worker_id: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -223,6 +226,7 @@ fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, Inval
         Question::Watch(watch) => Call::Watch { task_ids: names("task_ids", &watch.task_ids)? },
         Question::WatchFilter(watch) => Call::WatchFilter { filter_id: watch.filter_id, filter: filter(watch.filter)? },
         Question::Cluster(_) => Call::Cluster,
+        Question::Locate(locate) => Call::Locate { task_id: name("task_id", &locate.task_id)? },
         Question::Workers(workers) => Call::Workers(WorkerQuery {
             page_size: workers.page_size.clamp(1, ListQuery::MAX_PAGE),
             after: optional_name("after_worker_id", &workers.after_worker_id)?,
@@ -238,6 +242,10 @@ fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
             next_after_task_id: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
             missing_task_ids: texts(&page.missing),
             corrupt_task_ids: texts(&page.corrupt),
+        }),
+        Answer::Located(located) => link::reply::Answer::Located(link::Located {
+            task: Some(task_to_proto(&located.task, detail)),
+            worker: located.worker.as_ref().map(worker_to_proto),
         }),
         Answer::Cluster(view) => link::reply::Answer::Cluster(cluster_to_proto(view)),
         Answer::Workers(page) => link::reply::Answer::Workers(link::WorkerPage {
@@ -259,6 +267,14 @@ fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, Inva
             missing: names("reply.page.missing_task_ids", &page.missing_task_ids)?,
             corrupt: names("reply.page.corrupt_task_ids", &page.corrupt_task_ids)?,
         }),
+        link::reply::Answer::Located(link::Located { task, worker }) => {
+            let task = task.ok_or_else(|| InvalidField::new("reply.located.task", "must be set"))?;
+            let worker = worker.map(worker_from_proto).transpose();
+            Answer::Located(Box::new(Located {
+                task: task_from_proto(task).map_err(|error| error.within("reply.located.task"))?,
+                worker: worker.map_err(|error| error.within("reply.located.worker"))?,
+            }))
+        }
         link::reply::Answer::Cluster(view) => {
             Answer::Cluster(cluster_from_proto(view).map_err(|error| error.within("reply.cluster"))?)
         }

@@ -43,6 +43,14 @@ pub enum CallError {
     /// More is offered than the cluster takes.
     #[error("this client service has as many calls under way as it may: more is offered than the cluster takes")]
     Overloaded,
+    /// Nothing is kept of an attempt's output, for this reason.
+    #[error("{0}")]
+    OutputNotFound(std::borrow::Cow<'static, str>),
+    #[error("worker {0}, which has the output, does not answer")]
+    WorkerUnreachable(WorkerId),
+    /// A limit of this client service, or of the worker.
+    #[error("too many outputs are being read")]
+    TooManyReads,
 }
 
 impl CallError {
@@ -53,15 +61,16 @@ impl CallError {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Refused(Refusal::Invalid(_)) => Code::Internal,
-            Self::Refused(Refusal::TaskNotFound) => Code::NotFound,
+            Self::Refused(Refusal::TaskNotFound) | Self::OutputNotFound(_) => Code::NotFound,
             Self::Refused(Refusal::TaskExists) | Self::CorruptExists => Code::AlreadyExists,
             Self::Refused(Refusal::CorruptRecord) => Code::DataLoss,
             Self::Refused(Refusal::TaskEnded | Refusal::TaskNotEnded) => Code::FailedPrecondition,
-            Self::Refused(Refusal::BudgetExhausted(_) | Refusal::TooManyWatches) | Self::Busy(_) | Self::Overloaded => {
-                Code::ResourceExhausted
-            }
+            Self::Refused(Refusal::BudgetExhausted(_) | Refusal::TooManyWatches)
+            | Self::Busy(_)
+            | Self::Overloaded
+            | Self::TooManyReads => Code::ResourceExhausted,
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::NoLeader | Self::Draining => Code::Unavailable,
+            Self::NoLeader | Self::Draining | Self::WorkerUnreachable(_) => Code::Unavailable,
         }
     }
 
@@ -81,6 +90,9 @@ impl CallError {
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NoLeader => "NO_LEADER",
             Self::Draining => "DRAINING",
+            Self::OutputNotFound(_) => "OUTPUT_NOT_FOUND",
+            Self::WorkerUnreachable(_) => "WORKER_UNREACHABLE",
+            Self::TooManyReads => "TOO_MANY_READS",
         }
     }
 
@@ -92,6 +104,8 @@ impl CallError {
             | Self::Draining
             | Self::Busy(_)
             | Self::Overloaded
+            | Self::WorkerUnreachable(_)
+            | Self::TooManyReads
             | Self::Refused(Refusal::TooManyWatches) => Some(SHORT_RETRY_DELAY),
             _ => None,
         }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    desk::Desk,
+    desk::{Desk, Question},
     executor::{Assignment, Ended, Executor},
     handler::Handlers,
     metrics::Metrics,
@@ -207,8 +207,21 @@ impl Crew {
         if matches!(self.stopping, Some(Stopping::Over)) { Step::Leave } else { Step::Went }
     }
 
-    /// Takes what the handlers say of their attempts.
+    /// What handlers leave and readers ask.
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desk.clone()
+    }
+
+    /// Answers who asks, and takes what the handlers say of their attempts, if it is time.
     fn look(&mut self) {
+        for Question { task_id, attempt, fence, answer } in self.desk.take_questions() {
+            let running = self.slots.running_attempt(&task_id, attempt, fence);
+            // Who has gone meanwhile needs no answer.
+            let _ = answer.send(running.map(|attempt| self.desk.logs.open(attempt)));
+        }
+        if Instant::now() < self.next_look {
+            return;
+        }
         let now = self.clock.read();
         self.next_look = Instant::now() + PROGRESS_PACE;
         for (attempt, said) in self.desk.take() {
@@ -224,6 +237,7 @@ impl Crew {
     }
 
     fn ended(&mut self, attempt: &AttemptId, ended: Ended) {
+        self.desk.logs.end(attempt);
         if let Some(report) = self.slots.ended(attempt, ended) {
             self.metrics.ended(report, self.clock.read());
         }
@@ -258,6 +272,7 @@ impl Crew {
                 let abandoned = self.slots.abandon();
                 self.metrics.given_back(abandoned.len());
                 for attempt in abandoned {
+                    self.desk.logs.end(&attempt);
                     tracing::error!(%attempt, "its handler did not stop within {STOP_LIMIT:?}: left behind");
                 }
             }

@@ -11,22 +11,45 @@ use std::{
 };
 
 use prometheus_client::metrics::counter::Counter;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::{Instant, sleep_until},
+};
 
-use crate::domain::{AttemptId, Progress};
+use super::logs::{Log, Logs};
+use crate::domain::{AttemptId, Fence, Progress, TaskId};
 
 #[derive(Debug, Default)]
 pub struct Desk {
+    pub logs: Logs,
     left: Mutex<Left>,
     /// Something was left since the last time that all was taken.
     any: AtomicBool,
+    /// The same of questions.
+    asked: AtomicBool,
     called: Notify,
     /// Lines of progress that could not be read.
     invalid: Counter,
 }
 
-/// What was said last of each attempt; None: only that it is alive.
-type Left = BTreeMap<AttemptId, Option<Progress>>;
+#[derive(Debug, Default)]
+struct Left {
+    /// What was said last of each attempt; None: only that it is alive.
+    said: BTreeMap<AttemptId, Option<Progress>>,
+    /// No more than outputs are read at once.
+    questions: Vec<Question>,
+}
+
+/// Somebody wants to read the log of an attempt of which none is known: it may run, and have written nothing.
+#[derive(Debug)]
+pub struct Question {
+    pub task_id: TaskId,
+    pub attempt: u32,
+    /// None: whichever.
+    pub fence: Option<Fence>,
+    /// None: it does not run here.
+    pub answer: oneshot::Sender<Option<Arc<Log>>>,
+}
 
 impl Desk {
     pub fn new(invalid: Counter) -> Self {
@@ -35,29 +58,53 @@ impl Desk {
 
     fn leave(&self, attempt: &AttemptId, said: Option<Progress>) {
         let mut left = self.lock();
-        match left.get_mut(attempt) {
+        match left.said.get_mut(attempt) {
             // That it is alive follows from the other, too.
             Some(before) => *before = said.or(before.take()),
-            None => _ = left.insert(attempt.clone(), said),
+            None => _ = left.said.insert(attempt.clone(), said),
         }
-        self.any.store(true, Ordering::Release);
+        let first = !self.any.swap(true, Ordering::AcqRel);
+        drop(left);
+        if first {
+            self.called.notify_one();
+        }
+    }
+
+    pub fn ask(&self, question: Question) {
+        let mut left = self.lock();
+        left.questions.push(question);
+        self.asked.store(true, Ordering::Release);
         drop(left);
         self.called.notify_one();
     }
 
-    /// Resolves when something was left, at `earliest` at the earliest. May be dropped and called again at any time.
+    /// Resolves when something was asked, or was left, the latter at `earliest` at the earliest. May be dropped and called
+    /// again at any time.
     pub async fn called(&self, earliest: Instant) {
-        while !self.any.load(Ordering::Acquire) {
-            self.called.notified().await;
+        while !self.asked.load(Ordering::Acquire) {
+            if self.any.load(Ordering::Acquire) {
+                tokio::select! {
+                    () = sleep_until(earliest) => return,
+                    () = self.called.notified() => {}
+                }
+            } else {
+                self.called.notified().await;
+            }
         }
-        tokio::time::sleep_until(earliest).await;
     }
 
     /// Takes all that was left.
     pub fn take(&self) -> BTreeMap<AttemptId, Option<Progress>> {
         let mut left = self.lock();
         self.any.store(false, Ordering::Release);
-        std::mem::take(&mut left)
+        std::mem::take(&mut left.said)
+    }
+
+    /// Takes all that was asked.
+    pub fn take_questions(&self) -> Vec<Question> {
+        let mut left = self.lock();
+        self.asked.store(false, Ordering::Release);
+        std::mem::take(&mut left.questions)
     }
 
     #[cfg(test)]
@@ -94,6 +141,11 @@ impl Reporter {
 
     pub(super) fn alive(&self) {
         self.desk.leave(&self.attempt, None);
+    }
+
+    /// Its log.
+    pub(super) fn log(&self) -> Arc<Log> {
+        self.desk.logs.open(&self.attempt)
     }
 
     /// A line that should have been progress could not be read.

@@ -1,6 +1,6 @@
 //! What a team writes: the code that runs a kind of task.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ pub struct Attempt {
     /// Cancelled when the outcome is no longer wanted or the attempt has taken too long; return soon after, the slot is
     /// held until then.
     pub cancelled: CancellationToken,
-    /// What [`Attempt::progress`] is said through.
+    /// What [`Attempt::progress`] and [`Attempt::log`] are said through.
     pub reporter: Reporter,
 }
 
@@ -35,6 +35,11 @@ impl Attempt {
     /// told is replaced, and twice a second the newest is sent.
     pub fn progress(&self, progress: Progress) {
         self.reporter.progress(progress);
+    }
+
+    /// Writes a line to the log of this attempt, which `herdsman logs` reads. The last 64 KiB of it are kept.
+    pub fn log(&self, line: impl fmt::Display) {
+        self.reporter.log().write(format!("{line}\n").as_bytes());
     }
 
     /// Says that it is alive, and nothing new.

@@ -15,6 +15,7 @@ pub mod guard;
 pub mod handler;
 pub mod handlers;
 pub mod link;
+mod logs;
 mod membership;
 mod metrics;
 mod service;

@@ -1,5 +1,7 @@
 //! The door of the worker.
 
+mod output;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -11,6 +13,8 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use output::Outputs;
+
 use super::{
     crew::Crew,
     handler::Handlers,
@@ -21,21 +25,24 @@ use super::{
 use crate::{
     domain::{Incarnation, QueueName, Term, WorkerId, WorkerOffer},
     runtime::{
-        serve::{HealthReporter, ServeError, ServingStatus, serve},
+        serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES, ServeError, ServingStatus, serve},
         wall_clock::WallClock,
     },
     store::Store,
+    wire::proto::internal::v1::worker_service_server::WorkerServiceServer,
 };
 
 /// How long attempts may go on after a stop was asked for, if nobody says otherwise.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 /// Longest wait for the port to close: metrics and health are not worth more.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// What it serves, for reflection.
+const SERVICES: [&str; 1] = ["herdsman.internal.v1.WorkerService"];
 
 /// What a worker is.
 pub struct Options {
     pub store: Arc<dyn Store>,
-    /// Where it serves health and metrics.
+    /// Where it serves its attempts' logs, health and metrics.
     pub listener: TcpListener,
     /// host:port of the listener, as others reach it.
     pub advertise: String,
@@ -78,9 +85,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
 
     let clock = WallClock::system();
     let crew = Crew::new(offer.clone(), options.handlers, options.drain, shutdown, metrics.clone(), clock);
-    let link = Link::new(Grpc, options.store.follow(), crew, linked);
     let health = HealthReporter::new();
-    let serving = serve(options.listener, Routes::default(), &[], health.clone(), registry, stopped.clone());
+    let outputs = WorkerServiceServer::new(Outputs::new(crew.desk(), stopped.clone()));
+    let link = Link::new(Grpc, options.store.follow(), crew, linked);
+    let routes = Routes::new(outputs.max_decoding_message_size(MAX_LINK_MESSAGE_BYTES));
+    let serving = serve(options.listener, routes, &SERVICES, health.clone(), registry, stopped.clone());
     let showing = show(link_state.clone(), health, metrics);
     let membership = tokio::spawn(membership::keep(options.store, offer, link_state, stopped.clone()));
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use super::executor::Ended;
-use crate::domain::{AttemptId, Progress, Report, RunningAttempt, Wall};
+use crate::domain::{AttemptId, Fence, Progress, Report, RunningAttempt, TaskId, Wall};
 
 /// What a hello may carry of reports, in bytes: a thousand slots of full results are 64 MiB, and a message over a link
 /// is at most 4 MiB. Attempts whose report does not fit are named as running, and their report follows the welcome.
@@ -151,6 +151,14 @@ impl Slots {
                 running.cancel.cancel();
             }
         }
+    }
+
+    /// The attempt of this number that runs; without a fence the newest.
+    pub fn running_attempt(&self, task_id: &TaskId, attempt: u32, fence: Option<Fence>) -> Option<&AttemptId> {
+        let at = |fence| AttemptId { task_id: task_id.clone(), attempt, fence };
+        let (from, to) = fence.map_or((Fence(0), Fence(u64::MAX)), |fence| (fence, fence));
+        let runs = |(_, held): &(&AttemptId, &Held)| matches!(held.stage, Stage::Running(_));
+        self.held.range(at(from)..=at(to)).rev().find(runs).map(|(attempt, _)| attempt)
     }
 
     /// The handler of an attempt is alive, and may have said how far it is. Of no interest once it is to stop.

@@ -13,7 +13,7 @@ use std::{
 use futures::{Stream, StreamExt};
 use herdsman::{
     domain::{
-        Answer, Call, ClusterView, Fence, Outcome, Page, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec,
+        Answer, Call, ClusterView, Fence, Located, Outcome, Page, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec,
         TaskState, Term, Wall, WorkerOffer, WorkerPage,
     },
     store::{Candidate, Leader, Leadership, Registration, Store, StoreError},
@@ -152,6 +152,11 @@ impl World {
             }
             Call::Retry { .. } | Call::Delete { .. } => Answer::Refused(Refusal::TaskNotFound),
             Call::WatchFilter { .. } => Answer::Page(Page::default()),
+            Call::Locate { task_id } => {
+                self.tasks.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |task| {
+                    Answer::Located(Box::new(Located { task: task.clone(), worker: None }))
+                })
+            }
             Call::Workers(_) => Answer::Workers(WorkerPage::default()),
             Call::Cluster => Answer::Cluster(ClusterView {
                 address: "here:1".into(),

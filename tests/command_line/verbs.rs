@@ -10,13 +10,14 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "dev",
     "master",
     "worker",
     "client",
     "submit",
     "watch",
+    "logs",
     "get",
     "list",
     "cancel",
@@ -38,7 +39,8 @@ async fn every_verb_explains_itself() {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("Usage: herdsman"), "{help:?}");
     }
-    for verb in ["dev", "worker", "submit", "watch", "list", "cancel", "retry", "delete", "bench", "inspect", "health"]
+    for verb in
+        ["dev", "worker", "submit", "watch", "logs", "list", "cancel", "retry", "delete", "bench", "inspect", "health"]
     {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("\nExamples:\n"), "{verb} has no examples: {help:?}");

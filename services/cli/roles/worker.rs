@@ -60,7 +60,7 @@ Examples:
 pub(in crate::cli) struct Worker {
     #[command(flatten)]
     place: Place,
-    /// Address to listen on, for health and metrics; port 0 takes any
+    /// Address to listen on, for logs, health and metrics; port 0 takes any
     #[arg(long, env = "HERDSMAN_LISTEN", default_value = "127.0.0.1:7072", value_name = "ADDR", value_parser = listen_address, hide_env_values = true)]
     listen: SocketAddr,
     /// Its name, to be the same after a restart; not given: the host's name, with the port if that is not 7072

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod many;
+mod output;
 mod page_token;
 mod request;
 mod tasks;
@@ -31,6 +32,7 @@ use crate::{
 };
 
 use cluster::Cluster;
+pub(super) use output::Outputs;
 use tasks::Tasks;
 
 /// Longest time for which a call is asked for; a caller that says less gets less.
@@ -41,6 +43,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Front {
     pub(super) link: LeaderLink,
     pub(super) hub: Hub,
+    pub(super) outputs: Outputs,
     pub(super) metrics: Metrics,
     pub(super) max_watch_age: Duration,
     pub(super) draining: CancellationToken,

@@ -9,6 +9,7 @@ use tracing::Span;
 use super::{
     Context, Front,
     many::Act,
+    output::{self, Output},
     page_token::{self, Listing},
     request,
     watches::{self, Updates},
@@ -22,10 +23,10 @@ use crate::{
         proto::v1::{
             self, CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, DeleteTaskRequest,
             DeleteTaskResponse, DeleteTasksRequest, DeleteTasksResponse, GetTaskRequest, GetTaskResponse,
-            ListTasksRequest, ListTasksResponse, RetryTaskRequest, RetryTaskResponse, RetryTasksRequest,
-            RetryTasksResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse,
-            WatchTaskRequest, WatchTaskResponse, WatchTasksRequest, WatchTasksResponse, submit_task_outcome::Outcome,
-            task_service_server::TaskService,
+            ListTasksRequest, ListTasksResponse, ReadTaskOutputRequest, RetryTaskRequest, RetryTaskResponse,
+            RetryTasksRequest, RetryTasksResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest,
+            SubmitTasksResponse, WatchTaskRequest, WatchTaskResponse, WatchTasksRequest, WatchTasksResponse,
+            submit_task_outcome::Outcome, task_service_server::TaskService,
         },
         task_to_proto,
     },
@@ -170,6 +171,13 @@ impl TaskService for Tasks {
             skipped: update.skipped,
         })
         .await
+    }
+
+    type ReadTaskOutputStream = Output;
+
+    async fn read_task_output(&self, request: Request<ReadTaskOutputRequest>) -> Result<Response<Output>, Status> {
+        let (metadata, _, request) = request.into_parts();
+        output::open(&self.0, &metadata, request)
     }
 
     type WatchTasksStream = Updates<WatchTasksResponse>;

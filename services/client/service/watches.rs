@@ -80,11 +80,22 @@ impl<R> Outgoing<R> {
 }
 
 /// Counts a stream when it has ended; one that its client dropped is CANCELLED.
-struct Count {
+pub(super) struct Count {
     rpc: &'static str,
     start: Instant,
     code: Code,
     metrics: Metrics,
+}
+
+impl Count {
+    /// A stream that begins.
+    pub(super) fn new(rpc: &'static str, metrics: Metrics) -> Self {
+        Self { rpc, start: Instant::now(), code: Code::Cancelled, metrics }
+    }
+
+    pub(super) fn ended(mut self, code: Code) {
+        self.code = code;
+    }
 }
 
 impl Drop for Count {
@@ -94,6 +105,6 @@ impl Drop for Count {
 }
 
 /// Nine to eleven tenths.
-fn jittered(age: Duration) -> Duration {
+pub(super) fn jittered(age: Duration) -> Duration {
     age * 9 / 10 + age * fastrand::u32(0..=200) / 1_000
 }

@@ -75,6 +75,16 @@ impl Worker {
         }
     }
 
+    fn view(&self, id: &WorkerId) -> WorkerView {
+        WorkerView {
+            worker_id: id.clone(),
+            incarnation: self.incarnation,
+            state: self.state(),
+            busy_slots: narrow(self.holds.len()),
+            offer: self.offer.clone(),
+        }
+    }
+
     fn rests(&self) -> bool {
         self.linked && self.due.is_some()
     }
@@ -237,15 +247,12 @@ impl Fleet {
 
     /// Every worker, in the order of ids, after one of them.
     pub fn views(&self, after: Option<&WorkerId>) -> impl Iterator<Item = WorkerView> {
-        let view = |(id, worker): (&WorkerId, &Worker)| WorkerView {
-            worker_id: id.clone(),
-            incarnation: worker.incarnation,
-            state: worker.state(),
-            busy_slots: narrow(worker.holds.len()),
-            offer: worker.offer.clone(),
-        };
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.workers.range::<WorkerId, _>((start, Bound::Unbounded)).map(view)
+        self.workers.range::<WorkerId, _>((start, Bound::Unbounded)).map(|(id, worker)| worker.view(id))
+    }
+
+    pub fn view(&self, id: &WorkerId) -> Option<WorkerView> {
+        self.workers.get(id).map(|worker| worker.view(id))
     }
 
     /// Changes one worker and keeps every index in agreement with it.

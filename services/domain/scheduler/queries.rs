@@ -2,8 +2,8 @@
 
 use super::Scheduler;
 use crate::domain::{
-    Answer, ListQuery, Page, Refusal, Task, TaskId, TaskState, Term, Trials, WorkerOffer, WorkerPage, WorkerQuery,
-    WorkerView,
+    Answer, ListQuery, Located, Page, Refusal, Task, TaskId, TaskState, Term, Trials, WorkerOffer, WorkerPage,
+    WorkerQuery, WorkerView,
 };
 
 /// Most bytes of the tasks, or of the workers, of one page; the last one may pass it.
@@ -36,6 +36,17 @@ impl Scheduler {
             return Answer::Refused(Refusal::CorruptRecord);
         }
         self.table.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |entry| Answer::Task(entry.task.clone()))
+    }
+
+    /// A task, and the worker of its current or last attempt.
+    pub fn locate(&self, task_id: &TaskId) -> Answer {
+        match self.get(task_id) {
+            Answer::Task(task) => {
+                let worker = task.worker.as_ref().and_then(|worker| self.fleet.view(worker));
+                Answer::Located(Box::new(Located { task, worker }))
+            }
+            refused => refused,
+        }
     }
 
     /// The present states of these tasks.

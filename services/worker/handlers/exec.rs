@@ -60,9 +60,10 @@ impl Handler for Exec {
             let end = child.end(stop).await;
             (end, tokio::time::Instant::now() + OUTPUT_LIMIT)
         };
+        let log = attempt.reporter.log();
         let mut reading = pin!(join3(
             output::result(stdout, &too_large, &enough),
-            output::log(stderr, &attempt.task_id, &enough),
+            output::log(stderr, &attempt.task_id, &log, &enough),
             progress::follow(reports, &attempt.reporter, &enough),
         ));
         let mut end = pin!(end);

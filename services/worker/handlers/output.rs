@@ -1,6 +1,6 @@
 //! What a program writes, within bounds: its result, and its log.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -8,7 +8,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{MAX_RESULT_BYTES, TaskId};
+use crate::{
+    domain::{MAX_RESULT_BYTES, TaskId},
+    worker::logs::Log,
+};
 
 /// Read at once: a pipe's own buffer is as large as a result may be.
 const READ_BYTES: usize = 8 * 1024;
@@ -38,18 +41,20 @@ pub(super) async fn result(
     Some(result)
 }
 
-/// Logs what comes, line by line, and returns the end of it.
-pub(super) async fn log(mut stderr: impl AsyncRead + Unpin, task_id: &TaskId, enough: &CancellationToken) -> String {
+/// Logs what comes: as it is to the attempt's log, line by line to the worker's. Returns the end of it.
+pub(super) async fn log(
+    mut stderr: impl AsyncRead + Unpin,
+    task_id: &TaskId,
+    log: &Log,
+    enough: &CancellationToken,
+) -> String {
     let mut lines = Lines::new(task_id);
-    let mut tail = VecDeque::with_capacity(TAIL_BYTES);
     while let Some(bytes) = read(&mut stderr, enough).await {
+        log.write(&bytes);
         lines.take(&bytes);
-        let kept = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
-        tail.drain(..(tail.len() + kept.len()).saturating_sub(TAIL_BYTES));
-        tail.extend(kept);
     }
     lines.end();
-    String::from_utf8_lossy(tail.make_contiguous()).trim().to_owned()
+    String::from_utf8_lossy(&log.tail(TAIL_BYTES)).trim().to_owned()
 }
 
 /// None: it has ended, or nobody waits for more.
@@ -139,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn only_the_end_of_a_long_log_is_kept() {
         let text = format!("{}the end\n", "x".repeat(100_000));
-        let tail = log(text.as_bytes(), &task(), &CancellationToken::new()).await;
+        let tail = log(text.as_bytes(), &task(), &Log::default(), &CancellationToken::new()).await;
         assert_eq!(tail.len(), TAIL_BYTES - 1, "the newline is trimmed");
         assert!(tail.ends_with("xthe end"));
     }

@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::domain::Fence;
 
 const SLOTS: u32 = 4;
 
