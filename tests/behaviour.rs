@@ -6,6 +6,7 @@ mod lives;
 mod output;
 mod patience;
 mod progress;
+mod queues;
 mod reads;
 mod watches;
 
@@ -19,6 +20,9 @@ use crate::support::{
     scripts::Handlers,
     zookeeper::{fresh_chroot, shared},
 };
+
+/// What the worker serves.
+const QUEUES: &str = "default,one,two";
 
 /// A running Herdsman, whichever way; it has one worker with four slots.
 pub struct Herdsman {
@@ -37,7 +41,8 @@ enum Processes {
 impl Herdsman {
     async fn dev(options: &[&str], directory: Option<tempfile::TempDir>) -> Self {
         let handlers = Handlers::new();
-        let base = ["dev", "--listen", "127.0.0.1:0", "--slots", "4", "--handlers", &handlers.file()];
+        let base =
+            ["dev", "--listen", "127.0.0.1:0", "--slots", "4", "--queues", QUEUES, "--handlers", &handlers.file()];
         let role = Role::start(&[&base, options].concat()).await;
         let url = role.url();
         workers_are_ready(&url, 1).await;
@@ -57,7 +62,8 @@ impl Herdsman {
     pub async fn zookeeper() -> Self {
         let tree = format!("{}{}", shared().address(), fresh_chroot());
         let handlers = Handlers::new();
-        let cluster = Cluster::start(tree, 1, 1, &["--slots", "4", "--handlers", &handlers.file()]).await;
+        let cluster =
+            Cluster::start(tree, 1, 1, &["--slots", "4", "--queues", QUEUES, "--handlers", &handlers.file()]).await;
         let url = cluster.clients[0].url();
         let tasks = cluster.tasks().await;
         Self { tasks, url, _processes: Processes::Cluster(cluster), _handlers: handlers }

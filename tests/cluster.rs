@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use herdsman::wire::proto::v1::{TaskState, WatchTaskRequest};
+use herdsman::wire::proto::v1::{
+    GetQueueRequest, PauseQueueRequest, QueueState, ResumeQueueRequest, TaskState, UpdateQueueRequest,
+    WatchTaskRequest, cluster_service_client::ClusterServiceClient,
+};
 use tonic_types::StatusExt;
 
 use crate::support::{
@@ -89,6 +92,31 @@ async fn a_graceful_stop_of_the_leader_hands_over_and_reruns_nothing() {
     let long = ended(&mut tasks, "long").await;
     assert_eq!((long.state(), long.attempt), (TaskState::Succeeded, 1));
     nothing_ran_twice(&record, &BTreeMap::from([("long".to_owned(), 1)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_holds_for_a_queue_holds_under_the_next_leader() {
+    let mut cluster = Cluster::start(own_tree(), 2, 1, &["--slots", "4"]).await;
+    let mut queues = ClusterServiceClient::connect(cluster.clients[0].url()).await.unwrap();
+    let mut tasks = cluster.tasks().await;
+    let update = UpdateQueueRequest { name: "default".into(), max_running: Some(1), ..UpdateQueueRequest::default() };
+    queues.update_queue(update).await.unwrap();
+    queues.pause_queue(PauseQueueRequest { name: "default".into() }).await.unwrap();
+    for id in ["first", "second"] {
+        submit(&mut tasks, request(id, "sleep", "1h")).await;
+    }
+    let leader = cluster.leader().await;
+    cluster.masters[leader].kill();
+    let get_queue = GetQueueRequest { name: "default".into() };
+    let told =
+        eventually("the next leader tells", LIMIT, async || queues.get_queue(get_queue.clone()).await.ok()).await;
+    let told = told.into_inner().queue.unwrap();
+    assert_eq!((told.state(), told.settings.unwrap().max_running), (QueueState::Paused, 1));
+    assert_eq!(told.tasks.unwrap().pending, 2);
+    cluster.workers_are_ready(1).await;
+    queues.resume_queue(ResumeQueueRequest { name: "default".into() }).await.unwrap();
+    reaches(&mut tasks, "first", TaskState::Running).await;
+    assert_eq!(get(&mut tasks, "second").await.state(), TaskState::Pending);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,6 +147,7 @@ over_every_store! {
         an_assignment_without_a_live_task_is_swept,
         a_worker_is_remembered_until_it_is_forgotten,
         a_worker_without_assignments_is_forgotten_too,
+        what_holds_for_a_queue_comes_back_until_it_is_the_default,
         a_commit_that_does_not_fit_changes_nothing_and_ends_the_leadership,
         the_commit_with_the_most_changes_passes,
         the_largest_commit_passes,
@@ -182,6 +183,7 @@ fn in_order(mut loaded: Loaded) -> Loaded {
     loaded.assignments.sort_by(|a, b| (&a.task_id, &a.worker).cmp(&(&b.task_id, &b.worker)));
     loaded.workers.sort();
     loaded.corrupt.sort();
+    loaded.queues.sort_by(|a, b| a.0.cmp(&b.0));
     loaded
 }
 
@@ -192,5 +194,6 @@ fn assert_same(found: &Loaded, expected: &Loaded, when: &str) {
     assert_eq!(found.tasks, expected.tasks, "tasks, {when}");
     assert_eq!(found.assignments, expected.assignments, "assignments, {when}");
     assert_eq!(found.workers, expected.workers, "workers, {when}");
+    assert_eq!(found.queues, expected.queues, "queues, {when}");
     assert_eq!(found.corrupt, expected.corrupt, "what was set aside, {when}");
 }

@@ -13,6 +13,7 @@ mod list;
 mod logs;
 mod options;
 mod output;
+mod queue;
 mod roles;
 mod server;
 mod submit;
@@ -104,6 +105,10 @@ enum Command {
     Delete(Told<act::Delete>),
     /// List the workers
     Workers(Told<cluster::Workers>),
+    /// List the queues: what waits and runs in each, and what holds for it
+    Queues(Told<queue::Queues>),
+    /// Pause or resume a queue, or set its weight and its limits
+    Queue(queue::Queue),
     /// Show who leads, and how much is going on
     Cluster(Told<cluster::Cluster>),
     /// Measure how fast a cluster is, and how near it comes to what its store can do
@@ -196,6 +201,11 @@ impl Cli {
                 let (verb, output) = told.parts();
                 verb.run(&output).await
             }
+            Command::Queues(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Queue(queue) => queue.run().await,
             Command::Cluster(told) => {
                 let (verb, output) = told.parts();
                 verb.run(&output).await
@@ -246,7 +256,9 @@ mod tests {
     fn every_option_has_help_and_an_environment_variable_of_its_own_verb() {
         // What an exec handler finds in its environment; a submit from inside a handler must not take it for its own.
         let handlers_own = ["HERDSMAN_TASK_ID", "HERDSMAN_ATTEMPT", "HERDSMAN_FENCE", "HERDSMAN_PROGRESS_FD"];
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        let verbs = cli.get_subcommands();
+        for command in verbs.flat_map(|verb| std::iter::once(verb).chain(verb.get_subcommands())) {
             for option in command.get_opts() {
                 let name = format!("{} --{}", command.get_name(), option.get_id());
                 assert!(option.get_help().is_some(), "{name} has no help");

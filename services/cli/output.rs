@@ -32,6 +32,10 @@ impl Shown for v1::Worker {
     const NAME: &str = "herdsman.v1.Worker";
     const IN_FULL: bool = true;
 }
+impl Shown for v1::Queue {
+    const NAME: &str = "herdsman.v1.Queue";
+    const IN_FULL: bool = true;
+}
 impl Shown for v1::Cluster {
     const NAME: &str = "herdsman.v1.Cluster";
     const IN_FULL: bool = true;

@@ -1,8 +1,11 @@
 //! What a client service asks the leader, and what it is answered.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use super::{Incarnation, Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer};
+use super::{
+    Incarnation, QueueName, QueuePage, QueueQuery, QueueSettings, QueueUpdate, QueueView, Revision, Task, TaskFilter,
+    TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer,
+};
 
 /// One question to the leader. Asking again is always safe: submits are idempotent by id, cancels by nature.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,6 +51,14 @@ pub enum Call {
     Locate {
         task_id: TaskId,
     },
+    Queues(QueueQuery),
+    Queue {
+        queue: QueueName,
+    },
+    UpdateQueue {
+        queue: QueueName,
+        update: QueueUpdate,
+    },
 }
 
 /// One page of a listing, in the order of ids.
@@ -87,9 +98,12 @@ pub enum Answer {
     Task(Task),
     /// Of a list, a watch.
     Page(Page),
-    Cluster(ClusterView),
+    Cluster(Box<ClusterView>),
     Workers(WorkerPage),
     Located(Box<Located>),
+    Queues(QueuePage),
+    /// Of a question for one, or an update.
+    Queue(Box<QueueView>),
     Refused(Refusal),
 }
 
@@ -138,6 +152,10 @@ pub enum Refusal {
     DeadlineExceeded,
     #[error("too many watches on one link")]
     TooManyWatches,
+    #[error("queue {0} has as many tasks pending as it may")]
+    QueueFull(QueueName),
+    #[error("as many queues as may have settings of their own, {max}", max = QueueSettings::MAX_CONFIGURED)]
+    TooManyQueues,
     /// One end could not read what the other one sent, as only another version of the program can send it.
     #[error("this service and the leader are of versions that do not understand each other: {0}")]
     Invalid(Arc<str>),
@@ -181,8 +199,8 @@ pub struct ClusterView {
     pub busy_slots: u32,
     pub standbys: u32,
     pub corrupt_records: u64,
-    /// Every state is there.
-    pub tasks: BTreeMap<TaskState, u64>,
+    /// By state, in the order of [`TaskState::ALL`].
+    pub tasks: [u64; TaskState::ALL.len()],
 }
 
 /// One worker, as the leader sees it.

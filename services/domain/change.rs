@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Fence, Incarnation, Outcome, Revision, TaskId, TaskSpec, Trials, Wall, WorkerId};
+use super::{
+    Fence, Incarnation, Outcome, QueueName, QueueSettings, Revision, TaskId, TaskSpec, Trials, Wall, WorkerId,
+};
 
 /// A task as it was accepted; written once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -64,6 +66,8 @@ pub enum Change {
     Swept { task_id: TaskId, worker: WorkerId },
     /// The leader knows nothing of this worker any more, and it has no assignment.
     WorkerForgotten { worker: WorkerId },
+    /// What holds for a queue from now on; nothing of it stays if that is what holds for any other.
+    QueueSet { queue: QueueName, settings: QueueSettings },
 }
 
 impl Change {
@@ -106,4 +110,6 @@ pub struct Loaded {
     pub corrupt: Vec<TaskId>,
     /// Workers for which the store keeps a place for assignments, even if empty.
     pub workers: Vec<WorkerId>,
+    /// Queues with settings of their own. One whose record cannot be read is paused, and already logged by the store.
+    pub queues: Vec<(QueueName, QueueSettings)>,
 }

@@ -105,11 +105,17 @@ impl TaskId {
     }
 }
 
+impl QueueName {
+    /// The queue of the tasks that name none. Most tasks are in it: one text for all of them.
+    pub fn of_most() -> &'static Self {
+        static DEFAULT: LazyLock<QueueName> = LazyLock::new(|| QueueName("default".into()));
+        &DEFAULT
+    }
+}
+
 impl Default for QueueName {
     fn default() -> Self {
-        // Most tasks are in it: one text for all of them.
-        static DEFAULT: LazyLock<QueueName> = LazyLock::new(|| QueueName("default".into()));
-        DEFAULT.clone()
+        Self::of_most().clone()
     }
 }
 

@@ -11,6 +11,7 @@ mod id;
 mod labels;
 mod policy;
 mod progress;
+mod queue;
 pub mod scheduler;
 mod task;
 mod time;
@@ -26,6 +27,7 @@ pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, T
 pub use labels::Labels;
 pub use policy::{EXIT_STATUSES, MAX_ATTEMPTS, MAX_TIME, Multiplier, Policy, RetryPolicy, Timeout, Timeouts, Trials};
 pub use progress::{Fraction, InvalidProgress, MAX_PROGRESS_BYTES, MAX_PROGRESS_DETAILS, Progress};
+pub use queue::{LimitUpdate, QueuePage, QueueQuery, QueueSettings, QueueState, QueueUpdate, QueueView, Rate};
 pub use scheduler::Scheduler;
 pub use task::{
     Failure, FailureReason, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES,

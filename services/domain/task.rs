@@ -68,7 +68,11 @@ impl TaskSpec {
     }
 
     pub fn queue(&self) -> QueueName {
-        self.queue.clone().unwrap_or_default()
+        self.queue_name().clone()
+    }
+
+    pub fn queue_name(&self) -> &QueueName {
+        self.queue.as_ref().unwrap_or_else(|| QueueName::of_most())
     }
 }
 

@@ -1,6 +1,6 @@
 //! How the driver takes what the links bring: each input becomes a step of the scheduler, or a look at it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::Span;
@@ -93,7 +93,7 @@ impl Driver {
                 self.reply(&asker, if fits { page } else { Answer::Refused(Refusal::TooManyWatches) });
             }
             Call::Cluster => {
-                let answer = Answer::Cluster(self.cluster());
+                let answer = Answer::Cluster(Box::new(self.cluster()));
                 self.reply(&asker, answer);
             }
             Call::Locate { task_id } => {
@@ -104,6 +104,15 @@ impl Driver {
                 let answer = Answer::Workers(self.scheduler.workers(&query));
                 self.reply(&asker, answer);
             }
+            Call::Queues(query) => {
+                let answer = Answer::Queues(self.scheduler.queues(self.clock.now(), &query));
+                self.reply(&asker, answer);
+            }
+            Call::Queue { queue } => {
+                let answer = Answer::Queue(Box::new(self.scheduler.queue(self.clock.now(), &queue)));
+                self.reply(&asker, answer);
+            }
+            Call::UpdateQueue { queue, update } => self.step(Event::UpdateQueue { queue, update }, &asker),
         }
     }
 
@@ -115,8 +124,6 @@ impl Driver {
 
     fn cluster(&self) -> ClusterView {
         let totals = self.scheduler.totals();
-        let tasks: BTreeMap<_, _> =
-            TaskState::ALL.into_iter().map(|state| (state, self.scheduler.count(state))).collect();
         ClusterView {
             address: self.about.address.clone(),
             term: self.scheduler.term(),
@@ -127,7 +134,7 @@ impl Driver {
             busy_slots: totals.busy_slots,
             standbys: self.about.standbys.count(),
             corrupt_records: totals.corrupt_records,
-            tasks,
+            tasks: TaskState::ALL.map(|state| self.scheduler.count(state)),
         }
     }
 

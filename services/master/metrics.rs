@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 
 use super::outbox::Done;
-use crate::domain::{Change, Scheduler, TaskState, Term, scheduler::Note};
+use crate::domain::{Change, QueueSettings, Scheduler, TaskState, Term, scheduler::Note};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct What {
@@ -31,11 +31,24 @@ struct Which {
     timeout: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueAndState {
+    queue: String,
+    state: &'static str,
+}
+
+/// Of a queue these are told by name: what waits and what runs.
+const TOLD_OF_A_QUEUE: [TaskState; 3] = [TaskState::Pending, TaskState::Assigned, TaskState::Running];
+
 #[derive(Clone)]
 pub(super) struct Metrics {
     leader: Gauge,
     term: Gauge<u64, AtomicU64>,
     tasks: Family<State, Gauge>,
+    /// Only of queues with settings of their own: an operator has named them, and they are at most a thousand. Whoever
+    /// submits tasks cannot make more of them.
+    queue_tasks: Family<QueueAndState, Gauge>,
+    queues: Gauge,
     bytes: Gauge,
     corrupt: Gauge,
     workers: Gauge,
@@ -58,6 +71,8 @@ impl Metrics {
             leader: Gauge::default(),
             term: Gauge::default(),
             tasks: Family::default(),
+            queue_tasks: Family::default(),
+            queues: Gauge::default(),
             bytes: Gauge::default(),
             corrupt: Gauge::default(),
             workers: Gauge::default(),
@@ -78,6 +93,12 @@ impl Metrics {
         registry.register("leader", "1 while this master leads", metrics.leader.clone());
         registry.register("term", "Number of the leadership that this master holds or last held", metrics.term.clone());
         registry.register("tasks", "Tasks in each state", metrics.tasks.clone());
+        registry.register(
+            "queue_tasks",
+            "Tasks of each queue with settings of its own, by those of the states that have not ended",
+            metrics.queue_tasks.clone(),
+        );
+        registry.register("queues", "Queues with tasks, or with settings of their own", metrics.queues.clone());
         registry.register("task_bytes", "What the tasks occupy in the store, estimated", metrics.bytes.clone());
         registry.register("corrupt_records", "Stored records set aside as unreadable", metrics.corrupt.clone());
         registry.register("workers", "Workers with a link", metrics.workers.clone());
@@ -108,7 +129,8 @@ impl Metrics {
     pub fn follows(&self) {
         self.leader.set(0);
         self.tasks.clear();
-        for gauge in [&self.bytes, &self.corrupt, &self.workers, &self.slots, &self.busy] {
+        self.queue_tasks.clear();
+        for gauge in [&self.queues, &self.bytes, &self.corrupt, &self.workers, &self.slots, &self.busy] {
             gauge.set(0);
         }
         self.client_links.set(0);
@@ -119,6 +141,13 @@ impl Metrics {
         let totals = scheduler.totals();
         for state in TaskState::ALL {
             self.tasks.get_or_create(&State { state: name(state) }).set(signed(scheduler.count(state)));
+        }
+        self.queues.set(signed(totals.queues));
+        for (queue, counts) in scheduler.configured_queues() {
+            for state in TOLD_OF_A_QUEUE {
+                let told = QueueAndState { queue: queue.to_string(), state: name(state) };
+                self.queue_tasks.get_or_create(&told).set(signed(counts[state as usize]));
+            }
         }
         self.bytes.set(signed(totals.bytes));
         self.corrupt.set(signed(totals.corrupt_records));
@@ -142,6 +171,13 @@ impl Metrics {
     }
 
     pub fn change(&self, change: &Change) {
+        if let Change::QueueSet { queue, settings } = change
+            && *settings == QueueSettings::default()
+        {
+            for state in TOLD_OF_A_QUEUE {
+                self.queue_tasks.remove(&QueueAndState { queue: queue.to_string(), state: name(state) });
+            }
+        }
         let what = match change {
             Change::Submitted(_) => "submitted",
             Change::Assigned(_) => "assigned",
@@ -150,6 +186,7 @@ impl Metrics {
             Change::Removed { .. } => "removed",
             Change::Swept { .. } => "swept",
             Change::WorkerForgotten { .. } => "worker_forgotten",
+            Change::QueueSet { .. } => "queue_set",
         };
         self.changes.get_or_create(&What { what }).inc();
     }

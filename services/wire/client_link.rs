@@ -7,13 +7,14 @@ use super::{
     cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto},
     filter_from_proto, filter_to_proto, items, name, names, optional_name,
     proto::{internal::v1 as link, v1},
+    queue::{queue_from_proto, queue_to_proto, queue_update_from_proto, queue_update_to_proto},
     spec_from_proto, spec_to_proto,
     task::{state_from_proto, state_to_proto},
     task_from_proto, task_to_proto,
 };
 use crate::domain::{
-    Answer, Budget, Call, ListQuery, Located, Page, Refusal, Revision, TaskEvent, TaskFilter, TaskId, Term, WorkerPage,
-    WorkerQuery,
+    Answer, Budget, Call, ListQuery, Located, Page, QueuePage, QueueQuery, QueueUpdate, Refusal, Revision, TaskEvent,
+    TaskFilter, TaskId, Term, WorkerPage, WorkerQuery,
 };
 
 /// What a client service says.
@@ -74,7 +75,10 @@ pub fn detail_of(call: &Call) -> Detail {
         | Call::WatchFilter { .. }
         | Call::Cluster
         | Call::Locate { .. }
-        | Call::Workers(_) => Detail::Summary,
+        | Call::Workers(_)
+        | Call::Queues(_)
+        | Call::Queue { .. }
+        | Call::UpdateQueue { .. } => Detail::Summary,
     }
 }
 
@@ -193,6 +197,15 @@ fn call_to_proto(call: Call) -> link::call::Question {
             page_size: query.page_size,
             after_worker_id: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
+        Call::Queues(query) => Question::Queues(link::ListQueuesCall {
+            page_size: query.page_size,
+            after_name: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }),
+        Call::Queue { queue } => Question::Queue(v1::GetQueueRequest { name: queue.to_string() }),
+        Call::UpdateQueue { queue, update } => Question::UpdateQueue(link::UpdateQueueCall {
+            update: Some(queue_update_to_proto(&queue, &update)),
+            paused: update.paused,
+        }),
     }
 }
 
@@ -231,6 +244,16 @@ fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, Inval
             page_size: workers.page_size.clamp(1, ListQuery::MAX_PAGE),
             after: optional_name("after_worker_id", &workers.after_worker_id)?,
         }),
+        Question::Queues(queues) => Call::Queues(QueueQuery {
+            page_size: queues.page_size.clamp(1, ListQuery::MAX_PAGE),
+            after: optional_name("after_name", &queues.after_name)?,
+        }),
+        Question::Queue(queue) => Call::Queue { queue: name("name", &queue.name)? },
+        Question::UpdateQueue(link::UpdateQueueCall { update, paused }) => {
+            let update = update.unwrap_or_default();
+            let (queue, update) = queue_update_from_proto(&update).map_err(|error| error.within("update"))?;
+            Call::UpdateQueue { queue, update: QueueUpdate { paused, ..update } }
+        }
     })
 }
 
@@ -252,6 +275,11 @@ fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
             workers: page.workers.iter().map(worker_to_proto).collect(),
             next_after_worker_id: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
+        Answer::Queues(page) => link::reply::Answer::Queues(link::QueuePage {
+            queues: page.queues.iter().map(queue_to_proto).collect(),
+            next_after_name: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }),
+        Answer::Queue(view) => link::reply::Answer::Queue(queue_to_proto(view)),
         Answer::Refused(refusal) => link::reply::Answer::Refusal(refusal_to_proto(refusal)),
     }
 }
@@ -276,18 +304,26 @@ fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, Inva
             }))
         }
         link::reply::Answer::Cluster(view) => {
-            Answer::Cluster(cluster_from_proto(view).map_err(|error| error.within("reply.cluster"))?)
+            Answer::Cluster(Box::new(cluster_from_proto(view).map_err(|error| error.within("reply.cluster"))?))
         }
         link::reply::Answer::Workers(page) => Answer::Workers(WorkerPage {
             workers: items("reply.workers.workers", page.workers, worker_from_proto)?,
             next_after: optional_name("reply.workers.next_after_worker_id", &page.next_after_worker_id)?,
         }),
+        link::reply::Answer::Queues(page) => Answer::Queues(QueuePage {
+            queues: items("reply.queues.queues", page.queues, queue_from_proto)?,
+            next_after: optional_name("reply.queues.next_after_name", &page.next_after_name)?,
+        }),
+        link::reply::Answer::Queue(queue) => {
+            Answer::Queue(Box::new(queue_from_proto(queue).map_err(|error| error.within("reply.queue"))?))
+        }
         link::reply::Answer::Refusal(refusal) => Answer::Refused(refusal_from_proto(refusal)?),
     })
 }
 
 fn refusal_to_proto(refusal: &Refusal) -> link::Refusal {
     let mut budget = link::Budget::Unspecified;
+    let mut queue = String::new();
     let reason = match refusal {
         Refusal::TaskNotFound => link::RefusalReason::TaskNotFound,
         Refusal::TaskExists => link::RefusalReason::TaskExists,
@@ -303,13 +339,18 @@ fn refusal_to_proto(refusal: &Refusal) -> link::Refusal {
         }
         Refusal::DeadlineExceeded => link::RefusalReason::DeadlineExceeded,
         Refusal::TooManyWatches => link::RefusalReason::TooManyWatches,
+        Refusal::QueueFull(full) => {
+            queue = full.to_string();
+            link::RefusalReason::QueueFull
+        }
+        Refusal::TooManyQueues => link::RefusalReason::TooManyQueues,
         Refusal::Invalid(_) => link::RefusalReason::Invalid,
     };
     let message = match refusal {
         Refusal::Invalid(problem) => problem.to_string(),
         other => other.to_string(),
     };
-    link::Refusal { reason: reason.into(), message, budget: budget.into() }
+    link::Refusal { reason: reason.into(), message, budget: budget.into(), queue }
 }
 
 fn refusal_from_proto(refusal: link::Refusal) -> Result<Refusal, InvalidField> {
@@ -325,6 +366,8 @@ fn refusal_from_proto(refusal: link::Refusal) -> Result<Refusal, InvalidField> {
         },
         link::RefusalReason::DeadlineExceeded => Refusal::DeadlineExceeded,
         link::RefusalReason::TooManyWatches => Refusal::TooManyWatches,
+        link::RefusalReason::QueueFull => Refusal::QueueFull(name("reply.refusal.queue", &refusal.queue)?),
+        link::RefusalReason::TooManyQueues => Refusal::TooManyQueues,
         link::RefusalReason::Invalid => Refusal::Invalid(refusal.message.into()),
         link::RefusalReason::Unspecified => {
             return Err(InvalidField::new("reply.refusal.reason", format!("{} is unknown", refusal.reason)));

@@ -4,7 +4,6 @@ use super::{InvalidField, name, names, proto::v1, record::incarnation, task};
 use crate::domain::{ClusterView, TaskState, Term, Wall, WorkerOffer, WorkerState, WorkerView};
 
 pub fn cluster_to_proto(view: &ClusterView) -> v1::Cluster {
-    let count = |state| view.tasks.get(&state).map_or(0, |&count| i64::try_from(count).unwrap_or(i64::MAX));
     v1::Cluster {
         leader: Some(v1::Leader {
             address: view.address.clone(),
@@ -15,14 +14,7 @@ pub fn cluster_to_proto(view: &ClusterView) -> v1::Cluster {
         worker_count: signed(view.workers),
         slot_count: signed(view.slots),
         busy_slot_count: signed(view.busy_slots),
-        tasks: Some(v1::TaskCounts {
-            pending: count(TaskState::Pending),
-            assigned: count(TaskState::Assigned),
-            running: count(TaskState::Running),
-            succeeded: count(TaskState::Succeeded),
-            failed: count(TaskState::Failed),
-            cancelled: count(TaskState::Cancelled),
-        }),
+        tasks: Some(counts_to_proto(&view.tasks)),
         corrupt_record_count: i64::try_from(view.corrupt_records).unwrap_or(i64::MAX),
         standby_count: signed(view.standbys),
     }
@@ -32,15 +24,6 @@ pub fn cluster_to_proto(view: &ClusterView) -> v1::Cluster {
 /// A number is negative.
 pub fn cluster_from_proto(view: v1::Cluster) -> Result<ClusterView, InvalidField> {
     let leader = view.leader.unwrap_or_default();
-    let counts = view.tasks.unwrap_or_default();
-    let counts = [
-        (TaskState::Pending, counts.pending),
-        (TaskState::Assigned, counts.assigned),
-        (TaskState::Running, counts.running),
-        (TaskState::Succeeded, counts.succeeded),
-        (TaskState::Failed, counts.failed),
-        (TaskState::Cancelled, counts.cancelled),
-    ];
     Ok(ClusterView {
         address: leader.address,
         term: Term(leader.term),
@@ -51,10 +34,7 @@ pub fn cluster_from_proto(view: v1::Cluster) -> Result<ClusterView, InvalidField
         busy_slots: task::count("busy_slot_count", view.busy_slot_count)?,
         standbys: task::count("standby_count", view.standby_count)?,
         corrupt_records: large_count("corrupt_record_count", view.corrupt_record_count)?,
-        tasks: counts
-            .into_iter()
-            .map(|(state, count)| Ok((state, large_count("tasks", count)?)))
-            .collect::<Result<_, InvalidField>>()?,
+        tasks: counts_from_proto(&view.tasks.unwrap_or_default())?,
     })
 }
 
@@ -123,7 +103,36 @@ pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField>
     })
 }
 
-fn signed(count: u32) -> i32 {
+pub(super) fn counts_to_proto(counts: &[u64; TaskState::ALL.len()]) -> v1::TaskCounts {
+    let count = |state: TaskState| i64::try_from(counts[state as usize]).unwrap_or(i64::MAX);
+    v1::TaskCounts {
+        pending: count(TaskState::Pending),
+        assigned: count(TaskState::Assigned),
+        running: count(TaskState::Running),
+        succeeded: count(TaskState::Succeeded),
+        failed: count(TaskState::Failed),
+        cancelled: count(TaskState::Cancelled),
+    }
+}
+
+/// # Errors
+/// A number is negative.
+pub(super) fn counts_from_proto(counts: &v1::TaskCounts) -> Result<[u64; TaskState::ALL.len()], InvalidField> {
+    let mut read = [0; TaskState::ALL.len()];
+    for (state, count) in [
+        (TaskState::Pending, counts.pending),
+        (TaskState::Assigned, counts.assigned),
+        (TaskState::Running, counts.running),
+        (TaskState::Succeeded, counts.succeeded),
+        (TaskState::Failed, counts.failed),
+        (TaskState::Cancelled, counts.cancelled),
+    ] {
+        read[state as usize] = large_count("tasks", count)?;
+    }
+    Ok(read)
+}
+
+pub(super) fn signed(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 

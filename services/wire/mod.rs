@@ -6,6 +6,7 @@ mod cluster;
 mod filter;
 mod pack;
 mod policy;
+mod queue;
 mod record;
 mod standby_link;
 mod status;
@@ -19,8 +20,10 @@ pub use pack::{
     StatusEntry, UnreadableEntry, decode_assignment_entry, decode_pack, decode_packed_submission, decode_status_entry,
     encode_assignment_entry, encode_pack, encode_removal_entry, encode_status_entry,
 };
+pub use queue::{queue_to_proto, queue_update_from_proto};
 pub use record::{
-    decode_assignment, decode_status, decode_submission, encode_assignment, encode_status, encode_submission,
+    decode_assignment, decode_queue, decode_status, decode_submission, encode_assignment, encode_queue, encode_status,
+    encode_submission,
 };
 pub use standby_link::{LeaderToStandby, StandbyToLeader};
 pub use status::{CallError, ERROR_DOMAIN, LinkRefusal, reason_of};

@@ -8,13 +8,15 @@ use prost::Message;
 use super::{
     InvalidField, name, optional_name,
     proto::{internal::v1 as records, v1},
+    queue::{queue_from_record, queue_record},
     task::{
         failure_from_proto, failure_to_proto, spec_from_proto, spec_to_proto, state_from_proto, state_to_proto,
         time_from_proto, time_to_proto, trials_from_proto,
     },
 };
 use crate::domain::{
-    Assignment, Fence, Incarnation, Outcome, Revision, Status, Submission, TaskId, TaskState, WorkerId,
+    Assignment, Fence, Incarnation, Outcome, QueueName, QueueSettings, Revision, Status, Submission, TaskId, TaskState,
+    WorkerId,
 };
 
 pub fn encode_submission(submission: &Submission) -> Vec<u8> {
@@ -144,6 +146,20 @@ pub(super) fn assignment_from_record(
         incarnation: incarnation("incarnation", &record.incarnation)?,
         fence: Fence(record.fence),
     })
+}
+
+pub fn encode_queue(queue: &QueueName, settings: &QueueSettings) -> Vec<u8> {
+    queue_record(queue, settings).encode_to_vec()
+}
+
+/// # Errors
+/// The bytes are not the record of what holds for this queue.
+pub fn decode_queue(queue: &QueueName, data: &[u8]) -> Result<QueueSettings, InvalidField> {
+    let record = decode::<records::QueueRecord>(data)?;
+    if record.name != queue.as_str() {
+        return Err(InvalidField::new("name", format!("is {:?} in the record, {queue} in its name", record.name)));
+    }
+    queue_from_record(&record)
 }
 
 /// # Errors

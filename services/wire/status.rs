@@ -12,6 +12,8 @@ use crate::domain::{Refusal, TaskId, WorkerId};
 pub const ERROR_DOMAIN: &str = "herdsman";
 /// When a submit that ran into a budget may try again: retention frees room in steps of about this.
 const BUDGET_RETRY_DELAY: Duration = Duration::from_secs(5);
+/// When a submit to a full queue may try again: tasks of it start all the time.
+const QUEUE_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// When to try again where a moment is enough: another client service, or the next leader, is a reconnect away.
 const SHORT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -65,7 +67,9 @@ impl CallError {
             Self::Refused(Refusal::TaskExists) | Self::CorruptExists => Code::AlreadyExists,
             Self::Refused(Refusal::CorruptRecord) => Code::DataLoss,
             Self::Refused(Refusal::TaskEnded | Refusal::TaskNotEnded) => Code::FailedPrecondition,
-            Self::Refused(Refusal::BudgetExhausted(_) | Refusal::TooManyWatches)
+            Self::Refused(
+                Refusal::BudgetExhausted(_) | Refusal::TooManyWatches | Refusal::QueueFull(_) | Refusal::TooManyQueues,
+            )
             | Self::Busy(_)
             | Self::Overloaded
             | Self::TooManyReads => Code::ResourceExhausted,
@@ -86,6 +90,8 @@ impl CallError {
             Self::Refused(Refusal::TaskNotEnded) => "TASK_NOT_ENDED",
             Self::Refused(Refusal::BudgetExhausted(_)) => "BUDGET_EXHAUSTED",
             Self::Refused(Refusal::TooManyWatches) | Self::Busy(_) => "TOO_MANY_WATCHES",
+            Self::Refused(Refusal::QueueFull(_)) => "QUEUE_FULL",
+            Self::Refused(Refusal::TooManyQueues) => "TOO_MANY_QUEUES",
             Self::Overloaded => Self::OVERLOADED,
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NoLeader => "NO_LEADER",
@@ -100,6 +106,7 @@ impl CallError {
     fn retry_delay(&self) -> Option<Duration> {
         match self {
             Self::Refused(Refusal::BudgetExhausted(_)) => Some(BUDGET_RETRY_DELAY),
+            Self::Refused(Refusal::QueueFull(_)) => Some(QUEUE_RETRY_DELAY),
             Self::NoLeader
             | Self::Draining
             | Self::Busy(_)
@@ -114,7 +121,10 @@ impl CallError {
     /// The status, with every detail; `task_id` is the task that it is about, if one is.
     pub fn status(&self, task_id: Option<&TaskId>) -> Status {
         let task = task_id.map(|id| ("task_id".to_owned(), id.to_string()));
-        let mut details = ErrorDetails::with_error_info(self.reason(), ERROR_DOMAIN, HashMap::from_iter(task));
+        let full = if let Self::Refused(Refusal::QueueFull(queue)) = self { Some(queue.to_string()) } else { None };
+        let queue = full.map(|queue| ("queue".to_owned(), queue));
+        let metadata: HashMap<_, _> = task.into_iter().chain(queue).collect();
+        let mut details = ErrorDetails::with_error_info(self.reason(), ERROR_DOMAIN, metadata);
         if let Self::Invalid(invalid) = self {
             details.add_bad_request_violation(&invalid.field, &invalid.problem);
         }
@@ -207,6 +217,17 @@ mod tests {
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.domain.as_str()), ("CORRUPT_RECORD", "herdsman"));
         assert_eq!(info.metadata["task_id"], "a");
+    }
+
+    #[test]
+    fn a_full_queue_is_named_and_the_submit_may_try_again() {
+        let status =
+            CallError::from(Refusal::QueueFull("nightly".parse().unwrap())).status(Some(&"a".parse().unwrap()));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.metadata["queue"].as_str()), ("QUEUE_FULL", "nightly"));
+        assert_eq!(info.metadata["task_id"], "a");
+        assert!(status.get_details_retry_info().is_some() && status.message().contains("nightly"), "{status:?}");
     }
 
     #[test]

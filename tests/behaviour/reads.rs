@@ -82,5 +82,5 @@ async fn the_cluster_tells_of_itself(mut herdsman: Herdsman) {
     let worker = &workers[0];
     assert_eq!((worker.state(), worker.slot_count, worker.busy_slot_count), (WorkerState::Ready, 4, 1));
     assert!(["echo", "noop", "sleep"].iter().all(|kind| worker.kinds.iter().any(|served| served == kind)));
-    assert_eq!(worker.queues, ["default"]);
+    assert_eq!(worker.queues.join(","), super::QUEUES);
 }

@@ -13,8 +13,8 @@ use std::{
 use futures::{Stream, StreamExt};
 use herdsman::{
     domain::{
-        Answer, Call, ClusterView, Fence, Located, Outcome, Page, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec,
-        TaskState, Term, Wall, WorkerOffer, WorkerPage,
+        Answer, Call, ClusterView, Fence, Located, Outcome, Page, QueuePage, QueueSettings, QueueState, QueueView,
+        Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall, WorkerOffer, WorkerPage,
     },
     store::{Candidate, Leader, Leadership, Registration, Store, StoreError},
     wire::{
@@ -158,7 +158,15 @@ impl World {
                 })
             }
             Call::Workers(_) => Answer::Workers(WorkerPage::default()),
-            Call::Cluster => Answer::Cluster(ClusterView {
+            Call::Queues(_) => Answer::Queues(QueuePage::default()),
+            Call::Queue { queue } | Call::UpdateQueue { queue, .. } => Answer::Queue(Box::new(QueueView {
+                name: queue.clone(),
+                settings: QueueSettings::default(),
+                state: QueueState::Open,
+                tasks: [0; TaskState::ALL.len()],
+                oldest_pending: None,
+            })),
+            Call::Cluster => Answer::Cluster(Box::new(ClusterView {
                 address: "here:1".into(),
                 term,
                 start_time: Wall(0),
@@ -168,8 +176,8 @@ impl World {
                 busy_slots: 0,
                 standbys: 0,
                 corrupt_records: 0,
-                tasks: BTreeMap::new(),
-            }),
+                tasks: [0; TaskState::ALL.len()],
+            })),
         }
     }
 }

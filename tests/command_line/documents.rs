@@ -44,9 +44,10 @@ async fn the_examples_of_tasks_print_what_they_say() {
     let document = read("docs/TASKS.md");
     let (_, rest) = document.split_once(MARK).expect("docs/TASKS.md begins with its handlers");
     let (handlers, rest) = block(rest, "toml").expect("docs/TASKS.md begins with its handlers");
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), handlers).unwrap();
-    let cluster = cluster(&["--handlers", &file.path().display().to_string()]).await;
+    let handlers_file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(handlers_file.path(), handlers).unwrap();
+    let file = handlers_file.path().display().to_string();
+    let cluster = cluster(&["--handlers", &file, "--queues", "default,mail,nightly"]).await;
     let words = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let examples: Vec<_> = rest.split(MARK).skip(1).collect();
     assert!(examples.len() >= 5, "{} examples", examples.len());

@@ -5,12 +5,12 @@ use std::{io::Write, process::Stdio, time::Duration};
 use super::cluster;
 use crate::support::{
     eventually,
-    process::{herdsman, herdsman_with},
+    process::{Role, herdsman, herdsman_with},
 };
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 20] = [
     "dev",
     "master",
     "worker",
@@ -24,6 +24,8 @@ const VERBS: [&str; 18] = [
     "retry",
     "delete",
     "workers",
+    "queues",
+    "queue",
     "cluster",
     "bench",
     "inspect",
@@ -39,9 +41,10 @@ async fn every_verb_explains_itself() {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("Usage: herdsman"), "{help:?}");
     }
-    for verb in
-        ["dev", "worker", "submit", "watch", "logs", "list", "cancel", "retry", "delete", "bench", "inspect", "health"]
-    {
+    for verb in [
+        "dev", "worker", "submit", "watch", "logs", "list", "cancel", "retry", "delete", "queue", "bench", "inspect",
+        "health",
+    ] {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("\nExamples:\n"), "{verb} has no examples: {help:?}");
     }
@@ -203,6 +206,39 @@ async fn workers_and_cluster_say_what_is_there() {
         let said = herdsman(&[verb, "--server", &server]).await.well();
         assert!(said.text().lines().count() > 1, "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn queues_are_paused_set_and_shown_and_a_restart_keeps_what_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let dev = ["dev", "--data-dir", directory.path().to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut cluster = Role::start(&dev).await;
+    let server = cluster.url();
+    let paused = herdsman(&["queue", "pause", "--server", &server, "default"]).await.well();
+    assert!(paused.text().lines().nth(1).is_some_and(|line| line.starts_with("default  PAUSED")), "{paused:?}");
+    let set = ["queue", "set", "--server", &server, "mail", "--weight", "3", "--max-starts-per-second", "0.5"];
+    let set = herdsman(&[&set[..], &["--max-running", "10", "--max-pending", "1000"]].concat()).await.well();
+    let row: Vec<_> = set.text().lines().nth(1).unwrap_or_default().split_whitespace().collect();
+    assert_eq!(row, ["mail", "OPEN", "0", "0", "0", "3", "10", "0.5/s", "1000"]);
+    herdsman(&["submit", "--server", &server, "--kind", "noop", "--task-id", "waits"]).await.well();
+    cluster.terminate();
+    assert!(cluster.ended(LIMIT).await.success());
+
+    let cluster = Role::start(&dev).await;
+    let server = cluster.url();
+    let queues = herdsman(&["queues", "--server", &server, "--output", "json"]).await.well().objects();
+    let told: Vec<_> =
+        queues.iter().map(|queue| [&queue["name"], &queue["state"], &queue["tasks"]["pending"]]).collect();
+    assert_eq!(told, [["default", "QUEUE_STATE_PAUSED", "1"], ["mail", "QUEUE_STATE_OPEN", "0"]]);
+    assert_eq!(queues[1]["settings"]["maxStartsPerSecond"], 0.5);
+    herdsman(&["queue", "resume", "--server", &server, "default"]).await.well();
+    herdsman(&["watch", "--server", &server, "waits"]).await.well();
+    let shown = herdsman(&["queues", "--server", &server]).await.well();
+    assert_eq!(shown.text().lines().count(), 3, "{shown:?}");
+    let nothing = herdsman(&["queue", "set", "--server", &server, "mail"]).await;
+    assert!(nothing.one_line(2).contains("--weight"), "{nothing:?}");
+    let wrong = herdsman(&["queue", "set", "--server", &server, "mail", "--weight", "0"]).await;
+    assert!(wrong.one_line(1).contains("weight: must be 1 to 1000"), "{wrong:?}");
 }
 
 #[tokio::test]

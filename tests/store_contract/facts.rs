@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use herdsman::{
     domain::{
         Assignment, Change, Failure, FailureReason, Incarnation, Loaded, LoadedTask, MAX_PAYLOAD_BYTES,
-        MAX_RESULT_BYTES, Multiplier, Outcome, Policy, Priority, RetryPolicy, Revision, Status, Submission, TaskSpec,
-        Timeout, Timeouts, Trials, Wall,
+        MAX_RESULT_BYTES, Multiplier, Outcome, Policy, Priority, QueueName, QueueSettings, Rate, RetryPolicy, Revision,
+        Status, Submission, TaskSpec, Timeout, Timeouts, Trials, Wall,
     },
     store::{MAX_COMMIT_BYTES, MAX_COMMIT_CHANGES, Store},
 };
@@ -277,6 +277,41 @@ pub async fn a_worker_without_assignments_is_forgotten_too(store: Arc<dyn Store>
     leadership.commit(vec![forget, Change::Submitted(submission("a"))]).await.expect("committed");
     let (_, loaded) = next_term(&store, leadership).await;
     assert_eq!(ids(&loaded), ["a"]);
+}
+
+pub async fn what_holds_for_a_queue_comes_back_until_it_is_the_default(store: Arc<dyn Store>) {
+    let name = |text: &str| text.parse::<QueueName>().expect("a name");
+    let set =
+        |queue: &str, settings: &QueueSettings| Change::QueueSet { queue: name(queue), settings: settings.clone() };
+    let everything = QueueSettings {
+        paused: true,
+        weight: 1_000,
+        max_running: Some(u32::MAX),
+        max_starts: Rate::from_thousandths(Rate::MAX_THOUSANDTHS),
+        max_pending: Some(1),
+    };
+    let light = QueueSettings { weight: 2, ..QueueSettings::default() };
+    let (mut leadership, _) = lead(&store).await;
+    leadership.commit(vec![set("a", &everything), set("b", &light), set("c", &light)]).await.expect("committed");
+    // Set again, taken back, never set, and taken back and set in one commit.
+    let defaults = QueueSettings::default();
+    let changes = vec![
+        set("a", &light),
+        set("a", &everything),
+        set("b", &defaults),
+        set("never-set", &defaults),
+        set("c", &defaults),
+        set("c", &everything),
+        Change::Submitted(submission("beside")),
+    ];
+    leadership.commit(changes).await.expect("committed");
+    let (mut leadership, loaded) = next_term(&store, leadership).await;
+    let expected = vec![(name("a"), everything.clone()), (name("c"), everything)];
+    assert_eq!((&loaded.queues, ids(&loaded)), (&expected, vec!["beside"]));
+    // The next leader may take back what it found.
+    leadership.commit(vec![set("a", &defaults), set("c", &light)]).await.expect("committed");
+    let (_, loaded) = next_term(&store, leadership).await;
+    assert_eq!(loaded.queues, [(name("c"), light)]);
 }
 
 pub async fn a_commit_that_does_not_fit_changes_nothing_and_ends_the_leadership(store: Arc<dyn Store>) {

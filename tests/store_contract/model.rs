@@ -72,6 +72,7 @@ impl Model {
             assignments: self.assigned.values().cloned().collect(),
             corrupt: Vec::new(),
             workers: self.workers.iter().cloned().collect(),
+            queues: Vec::new(),
         }
     }
 

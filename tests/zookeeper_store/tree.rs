@@ -48,6 +48,9 @@ async fn what_somebody_else_wrote_wrongly_is_set_aside_and_stops_no_leader() {
     create(&client, "/assign/w1/UPPER", b"").await;
     create(&client, "/assign/@w", b"").await;
     create(&client, "/tasks/zz", b"").await;
+    create(&client, "/queues/UPPER", b"").await;
+    create(&client, "/queues/odd", b"\xff").await;
+    create(&client, "/queues/odd/below", b"").await;
     create(&client, "/tasks/00/@1-2", b"").await;
     let bucket = path("t6").await;
     let other = if bucket.starts_with("/tasks/00/") { "/tasks/01/t6" } else { "/tasks/00/t6" };
@@ -171,7 +174,7 @@ async fn the_tree_can_be_inspected_without_a_master() {
     assert_eq!(all["/assign/w1/t9"].value.as_ref().unwrap()["attempt"], 1);
     assert!(all[&t1].value.is_err());
     assert_eq!(all["/Ours"].what, "foreign");
-    assert_eq!(all.len(), 1 + 5 + 256 + 10 + 1 + 1 + 9, "{:?}", all.keys());
+    assert_eq!(all.len(), 1 + 6 + 256 + 10 + 1 + 1 + 9, "{:?}", all.keys());
 
     let part: Vec<_> = entries(&options, &t0).await.into_keys().collect();
     assert_eq!(part, [t0.clone(), format!("{t0}/status")]);

@@ -33,7 +33,8 @@ Ctrl-C stops it gracefully, a second one at once.
 Examples:
   herdsman dev --demo              see it work
   herdsman dev --in-memory         leave nothing behind
-  herdsman dev --handlers handlers.toml --slots 8")]
+  herdsman dev --handlers handlers.toml --slots 8
+  herdsman dev --queues default,mail,nightly")]
 pub(super) struct Dev {
     /// Address of the client service; port 0 takes any
     #[arg(long, env = "HERDSMAN_LISTEN", default_value = "127.0.0.1:7070", value_name = "ADDR", value_parser = listen_address, hide_env_values = true)]
@@ -63,6 +64,7 @@ impl Dev {
             telemetry::init_with("dev", if self.demo { "warn" } else { "info" }).map_err(Failure::unable)?;
         open_files::allow_many();
         let mut handlers = self.offer.handlers()?;
+        let queues = self.offer.queues()?;
         let demo = if self.demo { Some(demo::Demo::prepare(&mut handlers)?) } else { None };
         let (listener, address) = listen_on(self.listen, self.insecure).await?;
         let data_dir = if self.in_memory { None } else { Some(self.data_dir.clone().map_or_else(default_dir, Ok)?) };
@@ -71,7 +73,7 @@ impl Dev {
 
         let shutdown = shutdown::on_signal();
         let limits = self.keep.limits(&*store);
-        let mut trio = Trio::start(store, listener, limits, self.offer.slots(), handlers).await?;
+        let mut trio = Trio::start(store, listener, limits, self.offer.slots(), queues, handlers).await?;
         let told = async {
             serving(address).await?;
             tracing::info!(%address, tasks = place, "the cluster is up");

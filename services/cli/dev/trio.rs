@@ -39,6 +39,7 @@ impl Trio {
         listener: TcpListener,
         limits: master::Limits,
         slots: u32,
+        queues: BTreeSet<QueueName>,
         handlers: Handlers,
     ) -> Result<Self, Failure> {
         let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
@@ -56,7 +57,7 @@ impl Trio {
             advertise: worker_address.to_string(),
             worker_id: WORKER_ID.parse::<WorkerId>().map_err(Failure::unable)?,
             slots,
-            queues: BTreeSet::from([QueueName::default()]),
+            queues,
             labels: std::collections::BTreeMap::new(),
             handlers,
             drain: DRAIN,

@@ -30,9 +30,24 @@ pub(in crate::cli) struct Offer {
     /// TOML file of the programs that this worker runs, by kind; beside the built-in echo, sleep and noop
     #[arg(long, env = "HERDSMAN_HANDLERS", value_name = "FILE", hide_env_values = true)]
     handlers: Option<PathBuf>,
+    /// Queues that it takes tasks from, with commas between them; at most 64
+    #[arg(
+        long,
+        env = "HERDSMAN_QUEUES",
+        default_value = "default",
+        value_name = "QUEUE",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    queues: Vec<QueueName>,
 }
 
 impl Offer {
+    pub(in crate::cli) fn queues(&self) -> Result<BTreeSet<QueueName>, Failure> {
+        let queues: BTreeSet<_> = self.queues.iter().cloned().collect();
+        at_most("--queues", queues.len(), WorkerOffer::MAX_QUEUES).map(|()| queues)
+    }
+
     pub(in crate::cli) fn slots(&self) -> u32 {
         let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.slots.unwrap_or_else(|| u32::try_from(processors()).unwrap_or(1).min(WorkerOffer::MAX_SLOTS))
@@ -68,16 +83,6 @@ pub(in crate::cli) struct Worker {
     id: Option<WorkerId>,
     #[command(flatten)]
     offer: Offer,
-    /// Queues that it takes tasks from, with commas between them; at most 64
-    #[arg(
-        long,
-        env = "HERDSMAN_QUEUES",
-        default_value = "default",
-        value_name = "QUEUE",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
-    queues: Vec<QueueName>,
     /// A label of this worker; repeat for several, at most 16
     #[arg(long = "label", env = "HERDSMAN_LABEL", value_name = "KEY=VALUE", value_parser = label, hide_env_values = true)]
     labels: Vec<(String, String)>,
@@ -93,9 +98,8 @@ impl Worker {
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let handlers = self.offer.handlers()?;
         let labels: BTreeMap<_, _> = self.labels.into_iter().collect();
-        let queues: BTreeSet<_> = self.queues.into_iter().collect();
+        let queues = self.offer.queues()?;
         at_most("--label", labels.len(), MAX_LABELS)?;
-        at_most("--queues", queues.len(), WorkerOffer::MAX_QUEUES)?;
         let ready = self.place.ready("worker", self.listen).await?;
         let options = worker::Options {
             store: Arc::new(ready.store),

@@ -23,6 +23,10 @@ impl Listing {
     pub(super) fn workers() -> Self {
         Self(*b"@workers")
     }
+
+    pub(super) fn queues() -> Self {
+        Self(*b"@queues@")
+    }
 }
 
 /// The token of the page after this id; empty if there is none.

@@ -8,7 +8,9 @@ use uuid::Uuid;
 use super::page_token::{self, Listing};
 use crate::{
     client::hub::Target,
-    domain::{ListQuery, MAX_TIME, Revision, TaskFilter, TaskId, TaskSpec, Timeout, Wall, WorkerQuery},
+    domain::{
+        ListQuery, MAX_TIME, QueueName, QueueQuery, Revision, TaskFilter, TaskId, TaskSpec, Timeout, Wall, WorkerQuery,
+    },
     runtime::wall_clock::WallClock,
     wire::{InvalidField, filter_from_proto, name, names, proto::v1, spec_from_proto},
 };
@@ -87,6 +89,15 @@ pub(super) fn list(request: v1::ListTasksRequest) -> Result<ListQuery, InvalidFi
 pub(super) fn workers(request: &v1::ListWorkersRequest) -> Result<WorkerQuery, InvalidField> {
     let page_size = page_size(request.page_size)?;
     Ok(WorkerQuery { page_size, after: page_token::decode(&Listing::workers(), &request.page_token)? })
+}
+
+pub(super) fn queues(request: &v1::ListQueuesRequest) -> Result<QueueQuery, InvalidField> {
+    let page_size = page_size(request.page_size)?;
+    Ok(QueueQuery { page_size, after: page_token::decode(&Listing::queues(), &request.page_token)? })
+}
+
+pub(super) fn queue(text: &str) -> Result<QueueName, InvalidField> {
+    name("name", text)
 }
 
 pub(super) fn page_size(asked: i32) -> Result<u32, InvalidField> {

@@ -129,7 +129,7 @@ impl Scheduler {
         let Some(entry) = self.table.get(task_id) else { return };
         let assigned_to = entry.task.worker.clone().filter(|_| entry.task.state.is_active());
         if entry.task.state == TaskState::Pending && !self.timers.end_wait(&entry.task) {
-            self.lanes.remove(&entry.task, entry.submitted);
+            self.queues.remove(&entry.task, entry.submitted);
         }
         self.timers.forget(&entry.task);
         let revision = self.next_revision();
@@ -183,7 +183,7 @@ impl Scheduler {
         change: impl FnOnce(&mut Task),
         durable: impl FnOnce(&Task) -> Option<Change>,
     ) -> Option<Arc<Task>> {
-        let (entry, previous_state) = self.table.update(task_id, change)?;
+        let (entry, previous_state) = self.update(task_id, change)?;
         let task = Arc::new(entry.task.clone());
         effects.extend(durable(&task).map(Effect::Change));
         effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state }));

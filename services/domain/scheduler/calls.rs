@@ -1,11 +1,11 @@
-//! Submit and cancel: what a client may change.
+//! Submit, cancel, and what holds for a queue: what a client may change.
 
 use std::sync::Arc;
 
 use super::{Effect, Scheduler, table::Entry, table::cost_of_spec};
 use crate::domain::{
-    Answer, AttemptId, Budget, Change, Fence, Monotonic, Now, Outcome, Refusal, Submission, Task, TaskEvent, TaskId,
-    TaskSpec, TaskState,
+    Answer, AttemptId, Budget, Change, Fence, Monotonic, Now, Outcome, QueueName, QueueUpdate, Refusal, Submission,
+    Task, TaskEvent, TaskId, TaskSpec, TaskState,
 };
 
 /// A task that somebody hands over.
@@ -27,13 +27,16 @@ impl Scheduler {
         if now.monotonic > deadline {
             return Answer::Refused(Refusal::DeadlineExceeded);
         }
+        if self.queues.is_full(&spec) {
+            return Answer::Refused(Refusal::QueueFull(spec.queue()));
+        }
         if let Some(budget) = self.used_up(&spec) {
             return Answer::Refused(Refusal::BudgetExhausted(budget));
         }
         let revision = self.next_revision();
         let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent, retry_of };
         let task = pending(&submission);
-        self.table.insert(Entry { task: task.clone(), submitted: revision });
+        self.insert(Entry { task: task.clone(), submitted: revision });
         self.begin(now, &task, revision);
         effects.push(Effect::Change(Change::Submitted(submission)));
         effects.push(Effect::Push(TaskEvent { task: Arc::new(task.clone()), previous_state: TaskState::Pending }));
@@ -76,6 +79,23 @@ impl Scheduler {
             self.stop(&worker, attempt, "the task was cancelled", effects);
         }
         self.table.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |entry| Answer::Task(entry.task.clone()))
+    }
+
+    pub(super) fn update_queue(
+        &mut self,
+        now: Now,
+        queue: &QueueName,
+        update: &QueueUpdate,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
+        let Some(settings) = self.queues.updated(queue, update) else {
+            return Answer::Refused(Refusal::TooManyQueues);
+        };
+        if settings != self.queues.settings(queue) {
+            self.queues.set(now.monotonic, queue, settings.clone());
+            effects.push(Effect::Change(Change::QueueSet { queue: queue.clone(), settings }));
+        }
+        Answer::Queue(Box::new(self.queue(now, queue)))
     }
 }
 

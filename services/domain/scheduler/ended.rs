@@ -34,7 +34,7 @@ impl Scheduler {
         match self.ended(task_id).cloned() {
             Ok(task) => {
                 self.retention.forget(task.state, task.revision);
-                self.table.remove(task_id);
+                self.remove(task_id);
                 effects.push(Effect::Change(Change::Removed { task_id: task_id.clone() }));
                 Answer::Task(task)
             }

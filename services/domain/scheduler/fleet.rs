@@ -6,6 +6,7 @@ use std::{
     ops::Bound,
 };
 
+use super::pools::{PoolId, Pools};
 use crate::domain::{
     AttemptId, Incarnation, Kind, Member, Monotonic, QueueName, TaskId, WorkerId, WorkerOffer, WorkerState, WorkerView,
 };
@@ -30,6 +31,8 @@ pub(super) struct Worker {
     pub incarnation: Incarnation,
     /// None: it has not said hello to this leader.
     pub offer: Option<WorkerOffer>,
+    /// Of those with this offer.
+    pool: Option<PoolId>,
     pub linked: bool,
     member: bool,
     draining: bool,
@@ -44,6 +47,7 @@ impl Worker {
         Self {
             incarnation,
             offer: None,
+            pool: None,
             linked: false,
             member: false,
             draining: false,
@@ -89,10 +93,10 @@ impl Worker {
         self.linked && self.due.is_some()
     }
 
-    /// The offer of an open worker, with how full it is, in thousandths.
-    fn open(&self) -> Option<(&WorkerOffer, usize)> {
-        let offer = self.offer.as_ref().filter(|_| self.state() == WorkerState::Ready && !self.rests())?;
-        (self.holds.len() < self.slots()).then(|| (offer, self.holds.len() * 1_000 / self.slots()))
+    /// How full it is, in thousandths, if it is open.
+    fn load(&self) -> Option<usize> {
+        let open = self.state() == WorkerState::Ready && !self.rests() && self.holds.len() < self.slots();
+        open.then(|| self.holds.len() * 1_000 / self.slots())
     }
 }
 
@@ -100,8 +104,8 @@ impl Worker {
 pub(super) struct Fleet {
     workers: BTreeMap<WorkerId, Worker>,
     members: BTreeMap<WorkerId, Incarnation>,
-    /// Open workers by the kinds that they serve, the emptiest first.
-    open: BTreeMap<Kind, BTreeSet<(usize, WorkerId)>>,
+    /// The open workers.
+    pools: Pools,
     /// When a worker is due.
     due: BTreeSet<(Monotonic, WorkerId)>,
     /// Workers that may have become able to take more since the last placement.
@@ -120,18 +124,13 @@ impl Fleet {
 
     /// An open worker that serves the kind and the queue, the emptiest first.
     pub fn pick(&self, kind: &Kind, queue: &QueueName, suspect: bool) -> Option<&WorkerId> {
-        let able = |id: &&WorkerId| {
-            self.workers.get(*id).is_some_and(|worker| {
-                let queues = worker.offer.as_ref().map(|offer| &offer.queues);
-                queues.is_some_and(|queues| queues.contains(queue)) && (!suspect || worker.takes_suspects())
-            })
-        };
-        self.open.get(kind)?.iter().map(|(_, id)| id).find(able)
+        let able = |id: &WorkerId| !suspect || self.workers.get(id).is_some_and(Worker::takes_suspects);
+        self.pools.pick(kind, queue, able)
     }
 
     /// The offer of a worker that could take a task at once.
     pub fn open_offer(&self, id: &WorkerId) -> Option<&WorkerOffer> {
-        self.workers.get(id).and_then(Worker::open).map(|(offer, _)| offer)
+        self.workers.get(id).filter(|worker| worker.load().is_some()).and_then(|worker| worker.offer.as_ref())
     }
 
     /// The workers that may take more than at the last call.
@@ -149,13 +148,19 @@ impl Fleet {
         let (id, incarnation) = (offer.worker_id.clone(), offer.incarnation);
         let member = self.members.get(&id) == Some(&incarnation);
         self.workers.entry(id.clone()).or_insert_with(|| Worker::new(incarnation, None));
+        let pool = self.pools.join(&offer);
+        let mut before = None;
         self.change(&id, |worker| {
             worker.offer = Some(offer);
+            before = worker.pool.replace(pool);
             worker.linked = true;
             worker.member = member;
             worker.draining = draining;
             worker.due = None;
         });
+        if let Some(before) = before {
+            self.pools.leave(before);
+        }
     }
 
     pub fn unlink(&mut self, id: &WorkerId, lost_at: Monotonic) {
@@ -216,6 +221,9 @@ impl Fleet {
             worker.due = None;
         });
         let Some(worker) = self.workers.remove(id) else { return Vec::new() };
+        if let Some(pool) = worker.pool {
+            self.pools.leave(pool);
+        }
         let current =
             |(attempt, hold): (AttemptId, Hold)| matches!(hold, Hold::Current { .. }).then_some(attempt.task_id);
         worker.holds.into_iter().filter_map(current).collect()
@@ -258,22 +266,15 @@ impl Fleet {
     /// Changes one worker and keeps every index in agreement with it.
     fn change(&mut self, id: &WorkerId, change: impl FnOnce(&mut Worker)) {
         let Some(worker) = self.workers.get_mut(id) else { return };
-        if let Some((offer, load)) = worker.open() {
-            let key = (load, id.clone());
-            for kind in &offer.kinds {
-                if let Some(open) = self.open.get_mut(kind) {
-                    open.remove(&key);
-                }
-            }
+        if let Some((pool, load)) = worker.pool.zip(worker.load()) {
+            self.pools.close(pool, &(load, id.clone()));
         }
         if let Some(at) = worker.due {
             self.due.remove(&(at, id.clone()));
         }
         change(worker);
-        if let Some((offer, load)) = worker.open() {
-            for kind in &offer.kinds {
-                self.open.entry(kind.clone()).or_default().insert((load, id.clone()));
-            }
+        if let Some((pool, load)) = worker.pool.zip(worker.load()) {
+            self.pools.open(pool, load, id.clone());
             self.hungry.insert(id.clone());
         }
         if let Some(at) = worker.due {

@@ -11,15 +11,19 @@
 //!   [`Event::Expire`].
 
 mod attempts;
+mod bucket;
 mod calls;
 mod ended;
 mod fleet;
 mod lanes;
 mod patience;
 mod placement;
+mod pools;
 mod queries;
+mod queues;
 mod recovery;
 mod retention;
+mod share;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -29,10 +33,17 @@ mod workers;
 use std::{sync::Arc, time::Duration};
 
 pub use self::queries::Totals;
-use self::{calls::NewTask, fleet::Fleet, lanes::Lanes, retention::Retention, table::Table, timers::Timers};
+use self::{
+    calls::NewTask,
+    fleet::Fleet,
+    queues::Queues,
+    retention::Retention,
+    table::{Entry, Table},
+    timers::Timers,
+};
 use super::{
-    Answer, Change, Incarnation, Member, Monotonic, Now, Order, Report, Revision, TaskEvent, TaskId, TaskSpec, Term,
-    Timeout, WorkerHello, WorkerId,
+    Answer, Change, Incarnation, Member, Monotonic, Now, Order, QueueName, QueueUpdate, Report, Revision, Task,
+    TaskEvent, TaskId, TaskSpec, TaskState, Term, Timeout, WorkerHello, WorkerId,
 };
 
 /// What the cluster's operator has set. The defaults are those of `herdsman master --help`.
@@ -99,6 +110,11 @@ pub enum Event {
     Delete {
         task_id: TaskId,
     },
+    /// Answered.
+    UpdateQueue {
+        queue: QueueName,
+        update: QueueUpdate,
+    },
     /// A worker has opened a link. Answered by [`Effect::Welcome`] or [`Effect::Refuse`].
     Hello(WorkerHello),
     Report {
@@ -124,7 +140,8 @@ pub enum Event {
     /// The members of the store, all of them.
     Members(Vec<Member>),
     /// Time has passed: whoever is overdue is lost, whoever rested may be given tasks again, tasks have waited or run for
-    /// long enough. To be stepped only when everything is taken that workers had sent by the deadline.
+    /// long enough, and queues that had started as many as may start some again. To be stepped only when everything is
+    /// taken that workers had sent by the deadline.
     Tick,
     /// Retention may be over for some. Nobody waits for it: to be stepped when there is nothing better to do.
     Expire,
@@ -169,7 +186,7 @@ pub struct Scheduler {
     term: Term,
     revision: Revision,
     table: Table,
-    lanes: Lanes,
+    queues: Queues,
     fleet: Fleet,
     retention: Retention,
     timers: Timers,
@@ -182,7 +199,7 @@ impl Scheduler {
             term,
             revision: Revision::start_of(term),
             table: Table::default(),
-            lanes: Lanes::default(),
+            queues: Queues::default(),
             fleet: Fleet::default(),
             retention: Retention::default(),
             timers: Timers::default(),
@@ -209,6 +226,10 @@ impl Scheduler {
                 let answer = self.delete(&task_id, effects);
                 effects.push(Effect::Answer(answer));
             }
+            Event::UpdateQueue { queue, update } => {
+                let answer = self.update_queue(now, &queue, &update, effects);
+                effects.push(Effect::Answer(answer));
+            }
             Event::Hello(hello) => self.hello(now, hello, effects),
             Event::Report { worker, incarnation, report } => {
                 if self.fleet.is(&worker, incarnation) {
@@ -230,9 +251,9 @@ impl Scheduler {
     }
 
     /// When the next worker is lost, unless it says hello before, or has rested, or the next task has waited or run for long
-    /// enough.
+    /// enough, or a queue may start a task again.
     pub fn next_tick(&self) -> Option<Monotonic> {
-        [self.fleet.next_due(), self.timers.next()].into_iter().flatten().min()
+        [self.fleet.next_due(), self.timers.next(), self.queues.next_wake()].into_iter().flatten().min()
     }
 
     /// When the next finished task may go.
@@ -254,12 +275,33 @@ impl Scheduler {
             }
         }
         self.ring(now, effects);
+        self.queues.wake(now.monotonic);
     }
 
     fn expire(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for task_id in self.retention.due(now.monotonic, &self.limits) {
-            self.table.remove(&task_id);
+            self.remove(&task_id);
             effects.push(Effect::Change(Change::Removed { task_id }));
+        }
+    }
+
+    /// A new task, in the table and among those of its queue; whether it waits is said apart from that.
+    fn insert(&mut self, entry: Entry) {
+        self.queues.add(&entry.task.spec, entry.task.state);
+        self.table.insert(entry);
+    }
+
+    /// As [`Table::update`]; the counts of its queue follow.
+    fn update(&mut self, task_id: &TaskId, change: impl FnOnce(&mut Task)) -> Option<(&Entry, TaskState)> {
+        let (entry, before) = self.table.update(task_id, change)?;
+        self.queues.shift(&entry.task.spec, before, entry.task.state);
+        Some((entry, before))
+    }
+
+    /// A task that has ended is gone, from the counts of its queue too.
+    fn remove(&mut self, task_id: &TaskId) {
+        if let Some(entry) = self.table.remove(task_id) {
+            self.queues.subtract(&entry.task.spec, entry.task.state);
         }
     }
 

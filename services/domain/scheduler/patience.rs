@@ -21,7 +21,7 @@ const BACKSTOP: Duration = Duration::from_secs(35);
 impl Scheduler {
     /// A task was accepted.
     pub(super) fn begin(&mut self, now: Now, task: &Task, submitted: Revision) {
-        let Some(policy) = &task.spec.policy else { return self.lanes.push(task, submitted) };
+        let Some(policy) = &task.spec.policy else { return self.queues.push(task, submitted) };
         if let Some(limit) = policy.timeout(Timeout::ScheduleToClose) {
             self.timers.set(&task.id, Timer::Over(Timeout::ScheduleToClose), now.monotonic.after(limit));
         }
@@ -32,7 +32,7 @@ impl Scheduler {
     /// A new leader has found a task that has not ended. What is left of its times is told by wall clocks, and never more
     /// than was said.
     pub(super) fn resume(&mut self, now: Now, task: &Task, submitted: Revision) {
-        let Some(policy) = &task.spec.policy else { return self.lanes.restore(task, submitted) };
+        let Some(policy) = &task.spec.policy else { return self.queues.restore(task, submitted) };
         let left = |limit: Duration, since: Wall| limit.saturating_sub(since.until(now.wall));
         if let Some(limit) = policy.timeout(Timeout::ScheduleToClose) {
             let at = now.monotonic.after(left(limit, task.create_time));
@@ -48,7 +48,7 @@ impl Scheduler {
             self.timers.set(&task.id, Timer::Ready, now.monotonic.after(wait));
             return;
         }
-        self.lanes.restore(task, submitted);
+        self.queues.restore(task, submitted);
         if let Some(limit) = policy.timeout(Timeout::ScheduleToStart) {
             let at = now.monotonic.after(left(limit, next_attempt_time(task).unwrap_or(task.create_time)));
             self.timers.set(&task.id, Timer::Over(Timeout::ScheduleToStart), at);
@@ -68,7 +68,7 @@ impl Scheduler {
                 self.timers.set(task_id, Timer::Over(Timeout::ScheduleToStart), now.monotonic.after(limit));
             }
         }
-        self.lanes.push(&entry.task, entry.submitted);
+        self.queues.push(&entry.task, entry.submitted);
     }
 
     /// A task has an attempt, which was assigned, has started, or was found by a new leader. That one cannot know how long

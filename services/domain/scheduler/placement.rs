@@ -1,46 +1,47 @@
 //! Who runs what: pending tasks meet free slots. After every step no open worker could take a pending task.
 
 use super::{Effect, Scheduler, fleet::Hold, lanes::is_suspect, patience};
-use crate::domain::{Assignment, AttemptId, Change, Fence, Now, Order, Task, TaskId, TaskState, WorkerId};
+use crate::domain::{
+    Assignment, AttemptId, Change, Fence, Kind, Now, Order, QueueName, Task, TaskId, TaskState, WorkerId,
+};
 
 impl Scheduler {
-    /// Looks only at what has changed since the last call: the workers that may take more, and the tasks that have
-    /// become pending.
+    /// Looks only at what has changed since the last call: the workers that may take more, and the lanes that may have more
+    /// to give. Either way it is the queues that say whose turn it is at a worker.
     pub(super) fn place(&mut self, now: Now, effects: &mut Vec<Effect>) {
         for worker in self.fleet.take_hungry() {
-            self.feed(now, &worker, effects);
+            while self.feed(now, &worker, effects) {}
         }
-        for task_id in self.lanes.take_fresh() {
-            self.seat(now, &task_id, effects);
+        for (queue, kind) in self.queues.take_stirred() {
+            self.seat(now, &queue, &kind, effects);
         }
         self.fleet.take_hungry();
     }
 
-    /// Gives a worker what it can take, the first in turn first.
-    fn feed(&mut self, now: Now, worker: &WorkerId, effects: &mut Vec<Effect>) {
-        while let Some(offer) = self.fleet.open_offer(worker) {
-            let suspects = self.fleet.get(worker).is_some_and(super::fleet::Worker::takes_suspects);
-            let Some(task_id) = self.lanes.next_for(&offer.kinds, &offer.queues, suspects).cloned() else { return };
+    /// Gives a worker the task whose turn it is there. False: there is none, or it is full.
+    fn feed(&mut self, now: Now, worker: &WorkerId, effects: &mut Vec<Effect>) -> bool {
+        let Some(offer) = self.fleet.open_offer(worker) else { return false };
+        let suspects = self.fleet.get(worker).is_some_and(super::fleet::Worker::takes_suspects);
+        let next = self.queues.start_next(now.monotonic, &offer.kinds, &offer.queues, suspects);
+        next.is_some_and(|task_id| {
             self.assign(now, &task_id, worker, effects);
+            true
+        })
+    }
+
+    /// Calls workers to a lane, the emptiest first, for as long as it has tasks that they can take.
+    fn seat(&mut self, now: Now, queue: &QueueName, kind: &Kind, effects: &mut Vec<Effect>) {
+        while let Some(suspect) = self.queues.offers(now.monotonic, queue, kind) {
+            let Some(worker) = self.fleet.pick(kind, queue, suspect).cloned() else { return };
+            if !self.feed(now, &worker, effects) {
+                return;
+            }
         }
     }
 
-    /// Gives a task that has become pending to the emptiest worker that can take it.
-    fn seat(&mut self, now: Now, task_id: &TaskId, effects: &mut Vec<Effect>) {
-        let Some(task) = self.table.get(task_id).map(|entry| &entry.task) else { return };
-        if task.state != TaskState::Pending {
-            return;
-        }
-        let worker = self.fleet.pick(&task.spec.kind, &task.spec.queue(), is_suspect(task)).cloned();
-        if let Some(worker) = worker {
-            self.assign(now, task_id, &worker, effects);
-        }
-    }
-
+    /// A task that was taken from its lane goes to a worker.
     fn assign(&mut self, now: Now, task_id: &TaskId, worker: &WorkerId, effects: &mut Vec<Effect>) {
         let Some(incarnation) = self.fleet.get(worker).map(|worker| worker.incarnation) else { return };
-        let Some(entry) = self.table.get(task_id) else { return };
-        self.lanes.remove(&entry.task, entry.submitted);
         let revision = self.next_revision();
         let assign = |task: &mut Task| {
             task.state = TaskState::Assigned;

@@ -1,9 +1,9 @@
 //! What can be read: nothing here changes anything.
 
-use super::Scheduler;
+use super::{Scheduler, queues::Queue};
 use crate::domain::{
-    Answer, ListQuery, Located, Page, Refusal, Task, TaskId, TaskState, Term, Trials, WorkerOffer, WorkerPage,
-    WorkerQuery, WorkerView,
+    Answer, ListQuery, Located, Now, Page, QueueName, QueuePage, QueueQuery, QueueView, Refusal, Task, TaskId,
+    TaskState, Term, Trials, WorkerOffer, WorkerPage, WorkerQuery, WorkerView,
 };
 
 /// Most bytes of the tasks, or of the workers, of one page; the last one may pass it.
@@ -12,7 +12,7 @@ const MAX_PAGE_BYTES: usize = 1024 * 1024;
 const TASK_BYTES: usize = 512;
 /// What a worker costs in a page beside what it offers: ids, numbers.
 const WORKER_BYTES: usize = 256;
-/// Most tasks that one page looks at: a filter that hardly anything matches never holds up what people wait for.
+/// Most tasks, or queues and their kinds, that one page looks at: a filter that hardly anything matches never holds up what people wait for.
 const MAX_LOOKS: usize = 2_000;
 
 /// The tasks and the workers in numbers.
@@ -21,6 +21,8 @@ pub struct Totals {
     pub tasks: u64,
     pub bytes: u64,
     pub corrupt_records: u64,
+    /// With tasks, or with settings of their own.
+    pub queues: u64,
     pub workers: u32,
     pub slots: u32,
     pub busy_slots: u32,
@@ -100,12 +102,49 @@ impl Scheduler {
         page
     }
 
+    /// A queue; one that nobody has used and nobody has set anything of is as any other without tasks.
+    pub fn queue(&self, now: Now, name: &QueueName) -> QueueView {
+        self.queues
+            .get(name)
+            .map_or_else(|| self.view(now, name, &Queue::default()), |queue| self.view(now, name, queue))
+    }
+
+    pub fn queues(&self, now: Now, query: &QueueQuery) -> QueuePage {
+        let mut page = QueuePage::default();
+        let mut looks = 0;
+        for (name, queue) in self.queues.after(query.after.as_ref()) {
+            if page.queues.len() >= query.page_size as usize || looks >= MAX_LOOKS {
+                page.next_after = page.queues.last().map(|last: &QueueView| last.name.clone());
+                break;
+            }
+            looks += 1 + queue.kinds();
+            page.queues.push(self.view(now, name, queue));
+        }
+        page
+    }
+
+    /// The queues with settings of their own: at most [`QueueSettings::MAX_CONFIGURED`](crate::domain::QueueSettings).
+    pub fn configured_queues(&self) -> impl Iterator<Item = (&QueueName, &[u64; TaskState::ALL.len()])> {
+        self.queues.configured().map(|(name, queue)| (name, queue.counts()))
+    }
+
+    fn view(&self, now: Now, name: &QueueName, queue: &Queue) -> QueueView {
+        QueueView {
+            name: name.clone(),
+            settings: queue.settings().clone(),
+            state: queue.state(now.monotonic),
+            tasks: *queue.counts(),
+            oldest_pending: queue.oldest().and_then(|id| self.table.get(id)).map(|entry| entry.task.create_time),
+        }
+    }
+
     pub fn totals(&self) -> Totals {
         let (workers, slots, busy_slots) = self.fleet.totals();
         Totals {
             tasks: self.table.tasks(),
             bytes: self.table.bytes(),
             corrupt_records: self.table.corrupt(),
+            queues: self.queues.len() as u64,
             workers,
             slots,
             busy_slots,

@@ -14,12 +14,16 @@ impl Scheduler {
     /// The scheduler of a new term, and what must be made durable first.
     ///
     /// An assignment is taken over if it is the next attempt of a live task; any other is swept. The workers that hold
-    /// one have the takeover grace, counted from now, to say hello.
+    /// one have the takeover grace, counted from now, to say hello. What queues had of their starts is forgotten: each begins
+    /// with a second's worth, and where the others are.
     pub fn recover(limits: Limits, term: Term, now: Now, loaded: Loaded) -> (Self, Vec<Effect>) {
         let mut scheduler = Self::new(limits, term);
         let mut effects = Vec::new();
         scheduler.table.set_corrupt(loaded.corrupt);
         scheduler.retention.begin(now.monotonic);
+        for (queue, settings) in loaded.queues {
+            scheduler.queues.set(now.monotonic, &queue, settings);
+        }
         for task in loaded.tasks {
             scheduler.restore(now, task);
         }
@@ -58,7 +62,7 @@ impl Scheduler {
         } else {
             self.resume(now, &task, submitted);
         }
-        self.table.insert(Entry { task, submitted });
+        self.insert(Entry { task, submitted });
     }
 
     /// Each worker's incarnation is the one of its youngest assignment.
@@ -93,12 +97,12 @@ impl Scheduler {
             return;
         };
         if !self.timers.end_wait(&entry.task) {
-            self.lanes.remove(&entry.task, entry.submitted);
+            self.queues.remove(&entry.task, entry.submitted);
         }
         let (suspect, spec) = (is_suspect(&entry.task), entry.task.spec.clone());
         // What a watcher sees may have changed with the leader (RUNNING is not stored), so the revision is a new one.
         let revision = self.next_revision();
-        self.table.update(&task_id, |task| {
+        self.update(&task_id, |task| {
             task.state = TaskState::Assigned;
             task.attempt = attempt;
             task.worker = Some(worker.clone());

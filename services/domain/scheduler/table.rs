@@ -24,7 +24,8 @@ pub(super) struct Table {
     entries: BTreeMap<TaskId, Box<Entry>>,
     /// Ids whose records cannot be read.
     corrupt: BTreeSet<TaskId>,
-    counts: BTreeMap<TaskState, u64>,
+    /// By state, in the order of [`TaskState::ALL`].
+    counts: [u64; TaskState::ALL.len()],
     bytes: u64,
 }
 
@@ -38,7 +39,7 @@ impl Table {
     }
 
     pub fn insert(&mut self, entry: Entry) {
-        *self.counts.entry(entry.task.state).or_default() += 1;
+        self.counts[entry.task.state as usize] += 1;
         self.bytes += cost(&entry.task);
         self.entries.insert(entry.task.id.clone(), Box::new(entry));
     }
@@ -54,18 +55,16 @@ impl Table {
         change(&mut entry.task);
         let after = entry.task.state;
         self.bytes = self.bytes - cost_before + cost(&entry.task);
-        if before != after {
-            self.counts.entry(before).and_modify(|count| *count -= 1);
-            *self.counts.entry(after).or_default() += 1;
-        }
+        self.counts[before as usize] -= 1;
+        self.counts[after as usize] += 1;
         Some((entry, before))
     }
 
-    pub fn remove(&mut self, id: &TaskId) {
-        if let Some(entry) = self.entries.remove(id) {
-            self.counts.entry(entry.task.state).and_modify(|count| *count -= 1);
-            self.bytes -= cost(&entry.task);
-        }
+    pub fn remove(&mut self, id: &TaskId) -> Option<Box<Entry>> {
+        let entry = self.entries.remove(id)?;
+        self.counts[entry.task.state as usize] -= 1;
+        self.bytes -= cost(&entry.task);
+        Some(entry)
     }
 
     /// Every task, in the order of ids, after one of them.
@@ -87,7 +86,7 @@ impl Table {
     }
 
     pub fn count(&self, state: TaskState) -> u64 {
-        self.counts.get(&state).copied().unwrap_or(0)
+        self.counts[state as usize]
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 use crate::{
-    domain::{Assignment, Change, Loaded, LoadedTask, Status, TaskId, Term, WorkerId},
+    domain::{Assignment, Change, Loaded, LoadedTask, QueueName, QueueSettings, Status, TaskId, Term, WorkerId},
     store::StoreError,
     wire,
 };
@@ -24,6 +24,8 @@ const STATUSES: TableDefinition<&str, &[u8]> = TableDefinition::new("statuses");
 const ASSIGNMENTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("assignments");
 /// Worker ids that ever had an assignment and were not forgotten.
 const WORKERS: TableDefinition<&str, ()> = TableDefinition::new("workers");
+/// By name. Not there before the first queue was set.
+const QUEUES: TableDefinition<&str, &[u8]> = TableDefinition::new("queues");
 
 /// Why nothing was written.
 #[derive(Debug)]
@@ -138,7 +140,33 @@ impl Tables {
             }
         }
         loaded.corrupt = set_aside.into_iter().collect();
+        match transaction.open_table(QUEUES) {
+            Ok(queues) => {
+                for entry in queues.iter()? {
+                    let (key, value) = entry?;
+                    loaded.queues.extend(queue(key.value(), value.value()));
+                }
+            }
+            Err(TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(loaded)
+    }
+}
+
+/// A queue of which nobody can say what holds is paused: nothing starts that was not to, and who resumes it writes it anew.
+fn queue(name: &str, data: &[u8]) -> Option<(QueueName, QueueSettings)> {
+    let queue = name.parse::<QueueName>().map_err(|problem| problem.to_string());
+    match queue.map(|queue| (wire::decode_queue(&queue, data), queue)) {
+        Ok((Ok(settings), queue)) => Some((queue, settings)),
+        Ok((Err(problem), queue)) => {
+            tracing::warn!(%queue, %problem, "what holds for a queue cannot be read; it is paused until it is resumed");
+            Some((queue, QueueSettings { paused: true, ..QueueSettings::default() }))
+        }
+        Err(problem) => {
+            tracing::warn!(queue = name, problem, "the name of a queue cannot be read; ignored");
+            None
+        }
     }
 }
 
@@ -164,6 +192,7 @@ fn put_aside(record: &str, id: &str, problem: &str, set_aside: &mut BTreeSet<Tas
 
 /// The tables within one write. Strict like ZooKeeper's nodes: what is made must not be there, what goes must be.
 struct Writing<'t> {
+    transaction: &'t WriteTransaction,
     tasks: redb::Table<'t, &'static str, &'static [u8]>,
     statuses: redb::Table<'t, &'static str, &'static [u8]>,
     assignments: redb::Table<'t, (&'static str, &'static str), &'static [u8]>,
@@ -173,6 +202,7 @@ struct Writing<'t> {
 impl<'t> Writing<'t> {
     fn on(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
         Ok(Self {
+            transaction,
             tasks: transaction.open_table(TASKS)?,
             statuses: transaction.open_table(STATUSES)?,
             assignments: transaction.open_table(ASSIGNMENTS)?,
@@ -204,7 +234,19 @@ impl<'t> Writing<'t> {
             }
             Change::Swept { task_id, worker } => self.unassign(worker, task_id),
             Change::WorkerForgotten { worker } => self.forget(worker),
+            Change::QueueSet { queue, settings } => self.set_queue(queue, settings),
         }
+    }
+
+    /// Rare, so that no other write opens the table.
+    fn set_queue(&mut self, queue: &QueueName, settings: &QueueSettings) -> Result<(), Refused> {
+        let mut queues = self.transaction.open_table(QUEUES)?;
+        if *settings == QueueSettings::default() {
+            queues.remove(queue.as_str())?;
+        } else {
+            queues.insert(queue.as_str(), wire::encode_queue(queue, settings).as_slice())?;
+        }
+        Ok(())
     }
 
     /// What is set aside is left alone by the leader: if an assignment of it stays, the worker's place stays with it.
@@ -260,6 +302,9 @@ impl Tables {
             writing.statuses.insert("bad-status", garbage).expect("inserts");
             writing.assignments.insert(("worker-1", "bad-assignment"), garbage).expect("inserts");
             writing.workers.insert("worker-1", ()).expect("inserts");
+            let mut queues = transaction.open_table(QUEUES).expect("opens");
+            queues.insert("bad-queue", garbage).expect("inserts");
+            queues.insert("../not a queue", garbage).expect("inserts");
         }
         transaction.commit().expect("commits");
     }

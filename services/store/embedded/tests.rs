@@ -13,7 +13,7 @@ use redb::{StorageBackend, backends::InMemoryBackend};
 use tempfile::tempdir;
 
 use super::{super::MAX_COMMIT_CHANGES, *};
-use crate::domain::{Revision, Submission, TaskId, TaskSpec, Wall};
+use crate::domain::{QueueSettings, Revision, Submission, TaskId, TaskSpec, Wall};
 
 const FILE: &str = "herdsman.redb";
 
@@ -146,6 +146,8 @@ async fn records_that_do_not_decode_are_set_aside_and_stop_nobody() {
     let tasks: Vec<_> = loaded.tasks.iter().map(|task| task.submission.task_id.as_str()).collect();
     assert_eq!(tasks, ["good"]);
     assert!(loaded.assignments.is_empty(), "{:?}", loaded.assignments);
+    let paused = QueueSettings { paused: true, ..QueueSettings::default() };
+    assert_eq!(loaded.queues, [("bad-queue".parse().expect("a name"), paused)]);
     // As a leader does that leaves alone what is set aside.
     let forgotten = loaded.workers.into_iter().map(|worker| Change::WorkerForgotten { worker });
     leadership.commit(forgotten.chain([submitted("next")]).collect()).await.expect("works on");

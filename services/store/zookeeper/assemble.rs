@@ -12,7 +12,7 @@ use super::{
     paths::{self, PackName, Place},
 };
 use crate::{
-    domain::{Assignment, Status, Submission, TaskId, WorkerId},
+    domain::{Assignment, QueueName, QueueSettings, Status, Submission, TaskId, WorkerId},
     wire::{self, StatusEntry, UnreadableEntry},
 };
 
@@ -64,6 +64,7 @@ pub struct Assembly {
     pub(super) removals: Vec<(PackId, TaskId, PackName)>,
     pub(super) assignments: Vec<Assignment>,
     pub(super) packed_assignments: Vec<(PackId, Assignment)>,
+    pub(super) queues: Vec<(QueueName, QueueSettings)>,
 }
 
 /// A task with a node of its own.
@@ -84,6 +85,7 @@ impl Assembly {
             Place::TaskPack(name) => self.task_pack(name, node),
             Place::StatusPack(name) => self.status_pack(name, node),
             Place::AssignmentPack(worker, name) => self.assignment_pack(&worker, name, node),
+            Place::Queue(name) => self.queue(name, node),
         }
     }
 
@@ -133,6 +135,20 @@ impl Assembly {
                 self.known.occupied.insert(worker);
             }
         }
+    }
+
+    /// A queue of which nobody can say what holds is paused: nothing starts that was not to, and who resumes it writes it
+    /// anew.
+    fn queue(&mut self, name: QueueName, node: Readable) {
+        let removable = node.as_ref().is_ok_and(|found| found.children == 0);
+        let settings = node.and_then(|found| wire::decode_queue(&name, &found.data).map_err(|error| error.to_string()));
+        let settings = settings.unwrap_or_else(|problem| {
+            let what = "what holds for a queue cannot be read; it is paused until it is resumed";
+            self.aside.note(&paths::queue(&name), problem, what);
+            QueueSettings { paused: true, ..QueueSettings::default() }
+        });
+        self.known.queues.insert(name.clone(), removable);
+        self.queues.push((name, settings));
     }
 
     fn task_pack(&mut self, name: PackName, node: Readable) {
@@ -256,8 +272,17 @@ mod tests {
 
     #[test]
     fn a_tree_of_the_fixed_nodes_alone_is_empty_and_what_is_foreign_in_it_is_in_nobodys_way() {
-        let fixed = ["/", "/election", "/election/x-latch-0000000001", "/master", "/workers", "/tasks", "/tasks/0f"];
-        let foreign = ["/Ours", "/tasks/zz", "/tasks/00/UPPER", "/assign/@w", "/assign/w1/UPPER"];
+        let fixed =
+            ["/", "/election", "/election/x-latch-0000000001", "/master", "/workers", "/tasks", "/tasks/0f", "/queues"];
+        let foreign = [
+            "/Ours",
+            "/queues/UPPER",
+            "/queues/q/below",
+            "/tasks/zz",
+            "/tasks/00/UPPER",
+            "/assign/@w",
+            "/assign/w1/UPPER",
+        ];
         let nodes = fixed.into_iter().chain(foreign).chain(["/assign", "/assign/w1"]);
         let (loaded, known) = assemble(nodes.map(|path| (path, Found::default())));
         assert!(loaded.tasks.is_empty() && loaded.assignments.is_empty() && loaded.corrupt.is_empty());

@@ -135,7 +135,7 @@ impl<P: Place> Committer<P> {
                     }
                 }
                 order = orders.recv(), if in_flight.len() < IN_FLIGHT => match order? {
-                    Order::Loaded(found) => *known = found,
+                    Order::Loaded(found) => *known = *found,
                     Order::Resign(resigned) => return Some(resigned),
                     Order::Commit(changes, reply) => match request(place, chain, known, &changes) {
                         Ok(write) => {

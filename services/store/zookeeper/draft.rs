@@ -17,7 +17,7 @@ use super::{
     paths::{self, PackName},
 };
 use crate::{
-    domain::{Assignment, Change, Status, Submission, TaskId, Term, WorkerId},
+    domain::{Assignment, Change, QueueName, QueueSettings, Status, Submission, TaskId, Term, WorkerId},
     wire,
 };
 
@@ -108,6 +108,7 @@ impl<'a, O: Operations> Draft<'a, O> {
             Change::Removed { task_id } => self.remove(task_id),
             Change::Swept { task_id, worker } => self.release_assignment(task_id, worker),
             Change::WorkerForgotten { worker } => self.forget(worker),
+            Change::QueueSet { queue, settings } => self.set_queue(queue, settings),
         }
     }
 
@@ -223,6 +224,23 @@ impl<'a, O: Operations> Draft<'a, O> {
         }
         self.known.workers.remove(worker);
         self.operations.delete(paths::assignments(worker), Expect::Present)
+    }
+
+    fn set_queue(&mut self, queue: &QueueName, settings: &QueueSettings) -> Result<(), Error> {
+        let (path, data) = (paths::queue(queue), wire::encode_queue(queue, settings));
+        let is_default = *settings == QueueSettings::default();
+        match self.known.queues.get(queue) {
+            None if is_default => Ok(()),
+            None => {
+                self.known.queues.insert(queue.clone(), true);
+                self.operations.create(path, &data, CreateMode::Persistent)
+            }
+            Some(true) if is_default => {
+                self.known.queues.remove(queue);
+                self.operations.delete(path, Expect::Present)
+            }
+            Some(_) => self.operations.set(path, &data, Expect::Present),
+        }
     }
 
     /// The latest status of the task counts no more, unless it lies where the next one will.

@@ -126,10 +126,11 @@ impl Codec {
             [] => ("format", text(data)),
             ["master"] => ("leader", json(data)),
             ["tasks"] => ("directory", text(data)),
-            ["election" | "workers" | "assign"] | ["tasks" | "assign", _] => ("directory", empty(data)),
+            ["election" | "workers" | "assign" | "queues"] | ["tasks" | "assign", _] => ("directory", empty(data)),
             ["election", name] if paths::term(name).is_some() => ("candidate", json(data)),
             ["workers", _] => ("worker", json(data)),
             ["tasks" | "assign", _, name] if name.starts_with('@') => self.pack(&path, data),
+            ["queues", name] => ("queue", self.queue(name, data)),
             ["tasks", _, id] => ("task", self.task(id, data)),
             ["tasks", _, _, paths::STATUS] => ("status", self.status(data)),
             ["assign", worker, id] => ("assignment", self.assignment(worker, id, data)),
@@ -155,6 +156,12 @@ impl Codec {
         let id = id.parse().map_err(|error| format!("its name is not the id of a task: {error}"))?;
         wire::decode_assignment(&worker, &id, data).map_err(|error| error.to_string())?;
         self.message("AssignmentRecord", data)
+    }
+
+    fn queue(&self, name: &str, data: &[u8]) -> Result<Value, String> {
+        let name = name.parse().map_err(|error| format!("its name is not the name of a queue: {error}"))?;
+        wire::decode_queue(&name, data).map_err(|error| error.to_string())?;
+        self.message("QueueRecord", data)
     }
 
     fn pack(&self, path: &str, data: &[u8]) -> (&'static str, Result<Value, String>) {

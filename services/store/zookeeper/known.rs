@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::packs::{PackId, Packs};
-use crate::domain::{TaskId, WorkerId};
+use crate::domain::{QueueName, TaskId, WorkerId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Known {
@@ -16,6 +16,8 @@ pub struct Known {
     pub workers: HashSet<WorkerId>,
     /// Those of them that cannot be removed: something else lies there.
     pub occupied: HashSet<WorkerId>,
+    /// Queues with a node, and whether that can be removed: somebody may have put something under it.
+    pub queues: HashMap<QueueName, bool>,
     /// Packs of which no entry counts any more, still to be deleted.
     pub spent: Vec<PackId>,
 }
@@ -74,5 +76,6 @@ impl std::hash::Hash for Known {
         self.spots.iter().collect::<BTreeMap<_, _>>().hash(hasher);
         self.workers.iter().collect::<BTreeSet<_>>().hash(hasher);
         self.occupied.iter().collect::<BTreeSet<_>>().hash(hasher);
+        self.queues.iter().collect::<BTreeMap<_, _>>().hash(hasher);
     }
 }

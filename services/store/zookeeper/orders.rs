@@ -19,7 +19,7 @@ pub type Reply = oneshot::Sender<Result<(), Doubt>>;
 /// What the holder of the leadership asks for.
 pub enum Order {
     /// What is in the tree; before the first commit.
-    Loaded(Known),
+    Loaded(Box<Known>),
     Commit(Vec<Change>, Reply),
     Resign(oneshot::Sender<()>),
 }
@@ -40,7 +40,7 @@ impl Orders {
     /// # Errors
     /// The leadership is over.
     pub fn loaded(&self, known: Known) -> Result<(), StoreError> {
-        self.sender.try_send(Order::Loaded(known)).map_err(|_| over())
+        self.sender.try_send(Order::Loaded(Box::new(known))).map_err(|_| over())
     }
 
     /// As [`crate::store::Leadership::commit`].

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::domain::{InvalidId, TaskId, Term, WorkerId};
+use crate::domain::{InvalidId, QueueName, TaskId, Term, WorkerId};
 
 pub const ROOT: &str = "/";
 pub const ELECTION: &str = "/election";
@@ -10,6 +10,7 @@ pub const MASTER: &str = "/master";
 pub const WORKERS: &str = "/workers";
 pub const TASKS: &str = "/tasks";
 pub const ASSIGN: &str = "/assign";
+pub const QUEUES: &str = "/queues";
 
 /// The name of a task's status node, under the task.
 pub const STATUS: &str = "status";
@@ -83,6 +84,10 @@ pub fn assignment_pack(worker: &WorkerId, name: PackName) -> String {
     format!("{ASSIGN}/{worker}/{name}")
 }
 
+pub fn queue(name: &QueueName) -> String {
+    format!("{QUEUES}/{name}")
+}
+
 pub fn worker(id: &WorkerId) -> String {
     format!("{WORKERS}/{id}")
 }
@@ -118,6 +123,8 @@ pub enum Place {
     TaskPack(PackName),
     StatusPack(PackName),
     AssignmentPack(WorkerId, PackName),
+    /// What holds for a queue.
+    Queue(QueueName),
 }
 
 /// # Errors
@@ -126,7 +133,9 @@ pub fn place(path: &str) -> Result<Place, String> {
     let names: Vec<_> = path.split('/').skip(1).filter(|name| !name.is_empty()).collect();
     let invalid = |error: InvalidId| error.to_string();
     match names.as_slice() {
-        [] | ["election" | "master" | "workers" | "tasks" | "assign"] | ["election" | "workers", _] => Ok(Place::Fixed),
+        [] | ["election" | "master" | "workers" | "tasks" | "assign" | "queues"] | ["election" | "workers", _] => {
+            Ok(Place::Fixed)
+        }
         ["tasks", name] if is_bucket(name) => Ok(Place::Fixed),
         ["tasks", _] => Err("is not a bucket".into()),
         ["tasks", here, name] if name.starts_with('@') => {
@@ -152,6 +161,7 @@ pub fn place(path: &str) -> Result<Place, String> {
         ["assign", worker, name] => {
             Ok(Place::Assignment(worker.parse().map_err(invalid)?, name.parse().map_err(invalid)?))
         }
+        ["queues", name] => Ok(Place::Queue(name.parse().map_err(invalid)?)),
         _ => Err("is no node of Herdsman's".into()),
     }
 }

@@ -31,7 +31,7 @@ impl Assembly {
         self.count_removals();
         let assignments = self.add_assignments(&mut lives);
 
-        let Self { mut known, aside, .. } = self;
+        let Self { mut known, aside, queues, .. } = self;
         let mut tasks = Vec::with_capacity(lives.len());
         for (id, Life { task, spots }) in lives {
             for pack in spots.packs() {
@@ -53,7 +53,8 @@ impl Assembly {
         }
         aside.ids.iter().for_each(|id| known.place(id, Spots::default()));
         let corrupt = aside.ids.into_iter().collect();
-        (Loaded { tasks, assignments, corrupt, workers: known.workers.iter().cloned().collect() }, known)
+        let workers = known.workers.iter().cloned().collect();
+        (Loaded { tasks, assignments, corrupt, workers, queues }, known)
     }
 
     /// The tasks in packs that were not removed from them.

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::{Assignment, Change, Loaded, LoadedTask, Status, Submission, TaskId, WorkerId};
+use crate::domain::{
+    Assignment, Change, Loaded, LoadedTask, QueueName, QueueSettings, Status, Submission, TaskId, WorkerId,
+};
 
 /// What is durable. It panics on a change that ZooKeeper would refuse.
 #[derive(Debug, Default, Clone)]
@@ -11,6 +13,7 @@ pub struct Disk {
     pub statuses: BTreeMap<TaskId, Status>,
     pub assignments: BTreeMap<(WorkerId, TaskId), Assignment>,
     pub places: BTreeSet<WorkerId>,
+    pub queues: BTreeMap<QueueName, QueueSettings>,
 }
 
 impl Disk {
@@ -49,6 +52,10 @@ impl Disk {
                 assert!(left.is_empty(), "a forgotten worker has assignments: {left:?}");
                 self.places.remove(&worker);
             }
+            Change::QueueSet { queue, settings } if settings == QueueSettings::default() => {
+                self.queues.remove(&queue).expect("only what was set is taken back");
+            }
+            Change::QueueSet { queue, settings } => drop(self.queues.insert(queue, settings)),
         }
     }
 
@@ -76,6 +83,7 @@ impl Disk {
             assignments: self.assignments.values().cloned().collect(),
             corrupt: Vec::new(),
             workers: self.places.iter().cloned().collect(),
+            queues: self.queues.iter().map(|(queue, settings)| (queue.clone(), settings.clone())).collect(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What holds after every event, whatever it was.
 
+use std::collections::BTreeMap;
+
 use super::{
     super::{patience::delayed, timers::Timer},
     world::{SLOTS, World},
 };
-use crate::domain::{TaskState, Trials, WorkerQuery};
+use crate::domain::{QueueSettings, TaskState, Trials, WorkerQuery};
 
 /// What holds in the leader's memory, whatever of it is durable already.
 pub fn check(world: &World) {
@@ -64,7 +66,7 @@ fn whoever_is_pending_waits_in_one_place(world: &World) {
     let scheduler = &world.scheduler;
     for entry in scheduler.table.after(None) {
         let places =
-            [scheduler.lanes.has(&entry.task, entry.submitted), scheduler.timers.is_set(&entry.task.id, Timer::Ready)];
+            [scheduler.queues.has(&entry.task, entry.submitted), scheduler.timers.is_set(&entry.task.id, Timer::Ready)];
         let waits = entry.task.state == TaskState::Pending;
         assert_eq!(places.iter().filter(|here| **here).count(), usize::from(waits), "{:?}", entry.task);
     }
@@ -85,7 +87,8 @@ fn nobody_waits_beside_a_free_slot(world: &World) {
         let Some(offer) = world.scheduler.fleet.open_offer(&view.worker_id) else { continue };
         let suspects =
             world.scheduler.fleet.get(&view.worker_id).is_some_and(super::super::fleet::Worker::takes_suspects);
-        let next = world.scheduler.lanes.next_for(&offer.kinds, &offer.queues, suspects);
+        let now = world.now.monotonic;
+        let next = world.scheduler.queues.next_for(now, &offer.kinds, &offer.queues, suspects);
         assert_eq!(next, None, "{} has a free slot", view.worker_id);
     }
 }
@@ -96,6 +99,21 @@ fn counts_are_those_of_the_tasks(world: &World) {
         counted[entry.task.state as usize] += 1;
     }
     assert_eq!(TaskState::ALL.map(|state| world.scheduler.count(state)), counted);
+    let mut queues = BTreeMap::<_, [u64; TaskState::ALL.len()]>::new();
+    for entry in world.scheduler.table.after(None) {
+        queues.entry(entry.task.spec.queue()).or_default()[entry.task.state as usize] += 1;
+    }
+    let mut known = 0;
+    for (name, queue) in world.scheduler.queues.after(None) {
+        let settings = world.ahead.queues.get(name).cloned().unwrap_or_default();
+        assert_eq!(queue.settings(), &settings, "what holds for {name} is durable");
+        let counts = queues.remove(name).unwrap_or_default();
+        assert_eq!(queue.counts(), &counts, "{name}");
+        assert!(counts != [0; 6] || settings != QueueSettings::default(), "{name} is no queue any more");
+        known += usize::from(settings != QueueSettings::default());
+    }
+    assert!(queues.is_empty(), "{queues:?}");
+    assert_eq!((known, known), (world.ahead.queues.len(), world.scheduler.queues.configured().count()));
 }
 
 fn no_attempt_begins_twice(world: &World) {

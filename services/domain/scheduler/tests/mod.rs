@@ -8,6 +8,7 @@ mod invariants;
 mod patience;
 mod progress;
 mod queries;
+mod queues;
 mod random;
 mod scenarios;
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::world::{World, spec, worker};
-use crate::domain::{Policy, Report, RetryPolicy, TaskState, Timeouts};
+use crate::domain::{LimitUpdate, Policy, QueueUpdate, Rate, Report, RetryPolicy, TaskState, Timeouts};
 
 /// The workers, by number.
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
@@ -17,7 +17,8 @@ const ROUNDS: usize = 100;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { task: u8, priority: u8, at_most_once: bool, policy: Option<Policy> },
+    Submit { task: u8, other: bool, priority: u8, at_most_once: bool, policy: Option<Policy> },
+    Queue { other: bool, how: u8 },
     Cancel { task: u8 },
     Retry { of: u8, task: u8 },
     Delete { task: u8 },
@@ -69,8 +70,9 @@ fn policy() -> impl Strategy<Value = Policy> {
 fn step() -> impl Strategy<Value = Step> {
     let worker = 0..WORKERS.len();
     prop_oneof![
-        4 => (0..8u8, 0..10u8, prop::bool::weighted(0.2), prop::option::of(policy())).prop_map(
-            |(task, priority, at_most_once, policy)| Step::Submit { task, priority, at_most_once, policy }),
+        4 => (0..8u8, any::<bool>(), 0..10u8, prop::bool::weighted(0.2), prop::option::of(policy())).prop_map(
+            |(task, other, priority, at_most_once, policy)| Step::Submit { task, other, priority, at_most_once, policy }),
+        2 => (any::<bool>(), 0..8u8).prop_map(|(other, how)| Step::Queue { other, how }),
         2 => (0..8u8).prop_map(|task| Step::Cancel { task }),
         2 => (0..8u8, 0..8u8).prop_map(|(of, task)| Step::Retry { of, task }),
         1 => (0..8u8).prop_map(|task| Step::Delete { task }),
@@ -97,13 +99,15 @@ fn step() -> impl Strategy<Value = Step> {
 fn take(world: &mut World, step: &Step, lives: &mut u8) {
     let id = |number: usize| worker(WORKERS[number]);
     match *step {
-        Step::Submit { task, priority, at_most_once, ref policy } => {
+        Step::Submit { task, other, priority, at_most_once, ref policy } => {
             let mut spec = spec("work");
+            spec.queue = other.then(|| "other".parse().unwrap());
             spec.priority = crate::domain::Priority::new(priority);
             spec.at_most_once = at_most_once;
             spec.policy = policy.clone().map(Box::new);
             world.request_submit(&format!("t{task}"), spec);
         }
+        Step::Queue { other, how } => _ = world.request_update(if other { "other" } else { "default" }, &update(how)),
         Step::Cancel { task } => world.request_cancel(&format!("t{task}")),
         Step::Retry { of, task } => world.request_retry(&format!("t{of}"), &format!("t{task}")),
         Step::Delete { task } => world.request_delete(&format!("t{task}")),
@@ -138,6 +142,32 @@ fn progress(world: &mut World, name: &str, percent: u8) {
     }
 }
 
+/// What an operator says of a queue.
+fn update(how: u8) -> QueueUpdate {
+    let nothing = QueueUpdate::default();
+    let rate = |thousandths| Rate::from_thousandths(thousandths).map_or(LimitUpdate::Lifted, LimitUpdate::To);
+    match how {
+        0 => QueueUpdate { paused: Some(true), ..nothing },
+        1 => QueueUpdate { paused: Some(false), ..nothing },
+        2 => QueueUpdate { max_running: LimitUpdate::To(1), ..nothing },
+        3 => QueueUpdate { max_starts: rate(500), ..nothing },
+        4 => QueueUpdate { max_starts: rate(3_000), weight: Some(7), ..nothing },
+        5 => QueueUpdate { max_pending: LimitUpdate::To(2), ..nothing },
+        _ => lifted(),
+    }
+}
+
+/// As of a queue of which nobody has said anything.
+fn lifted() -> QueueUpdate {
+    QueueUpdate {
+        paused: Some(false),
+        weight: Some(1),
+        max_running: LimitUpdate::Lifted,
+        max_starts: LimitUpdate::Lifted,
+        max_pending: LimitUpdate::Lifted,
+    }
+}
+
 /// The worker's first attempt ends.
 fn end(world: &mut World, name: &str, how: u8) {
     let Some(process) = world.processes.get(&worker(name)) else { return };
@@ -152,6 +182,9 @@ fn end(world: &mut World, name: &str, how: u8) {
 /// From now on everything arrives, every worker has a link, and one more has come.
 fn heal(world: &mut World) {
     world.settle();
+    for queue in ["default", "other"] {
+        world.request_update(queue, &lifted());
+    }
     world.start("w9", 255);
     let names = [&WORKERS[..], &["w9"]].concat();
     for _ in 0..ROUNDS {

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::domain::{
     Answer, AttemptId, Change, Failure, FailureReason, Incarnation, Loaded, Member, Monotonic, Now, Order, Outcome,
-    Progress, Report, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall, WorkerHello, WorkerId,
-    WorkerOffer,
+    Progress, QueueUpdate, QueueView, Report, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall,
+    WorkerHello, WorkerId, WorkerOffer,
 };
 
 pub const SLOTS: u32 = 2;
@@ -167,6 +167,18 @@ impl World {
 
     pub fn request_delete(&mut self, id: &str) {
         self.step(Event::Delete { task_id: task(id) });
+    }
+
+    pub fn update(&mut self, queue: &str, update: &QueueUpdate) -> Answer {
+        self.request_update(queue, update).expect("a call is answered")
+    }
+
+    pub fn request_update(&mut self, queue: &str, update: &QueueUpdate) -> Option<Answer> {
+        self.step(Event::UpdateQueue { queue: queue.parse().unwrap(), update: update.clone() })
+    }
+
+    pub fn queue(&self, name: &str) -> QueueView {
+        self.scheduler.queue(self.now, &name.parse().unwrap())
     }
 
     /// Something happens that is no message of a worker. Returns what was answered, if everything arrives at once.
@@ -329,7 +341,7 @@ pub fn offer(id: &WorkerId, incarnation: Incarnation) -> WorkerOffer {
         address: "127.0.0.1:1".into(),
         slots: SLOTS,
         kinds: BTreeSet::from(["work".parse().unwrap()]),
-        queues: BTreeSet::from(["default".parse().unwrap()]),
+        queues: BTreeSet::from(["default".parse().unwrap(), "other".parse().unwrap()]),
         labels: BTreeMap::new(),
         version: "0".into(),
     }
