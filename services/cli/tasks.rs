@@ -165,6 +165,7 @@ fn timeouts(timeouts: &v1::Timeouts) -> String {
         ("schedule to start", &timeouts.schedule_to_start),
         ("start to close", &timeouts.start_to_close),
         ("schedule to close", &timeouts.schedule_to_close),
+        ("heartbeat", &timeouts.heartbeat),
     ];
     let set = all.into_iter().filter_map(|(name, limit)| Some(format!("{name} {}", length(limit.as_ref()?))));
     set.collect::<Vec<_>>().join(", ")

@@ -43,6 +43,7 @@ impl Policy {
             Timeout::ScheduleToStart => timeouts.schedule_to_start,
             Timeout::StartToClose => timeouts.start_to_close,
             Timeout::ScheduleToClose => timeouts.schedule_to_close,
+            Timeout::Heartbeat => timeouts.heartbeat,
         }
     }
 
@@ -83,7 +84,7 @@ impl RetryPolicy {
         match failure.reason {
             // The same handler would make the same result.
             FailureReason::ResultTooLarge | FailureReason::WorkerLost | FailureReason::Poisoned => true,
-            FailureReason::TimedOut => failure.timeout != Some(Timeout::StartToClose),
+            FailureReason::TimedOut => !matches!(failure.timeout, Some(Timeout::StartToClose | Timeout::Heartbeat)),
             FailureReason::Handler => failure.exit_status.is_some_and(|status| match &self.final_exit_statuses {
                 Some(statuses) => statuses.contains(&status),
                 None => SYSEXITS.contains(&status) && status != EX_TEMPFAIL,
@@ -143,6 +144,7 @@ pub struct Timeouts {
     pub schedule_to_start: Option<Duration>,
     pub start_to_close: Option<Duration>,
     pub schedule_to_close: Option<Duration>,
+    pub heartbeat: Option<Duration>,
 }
 
 /// Which of them was over.
@@ -154,6 +156,8 @@ pub enum Timeout {
     StartToClose,
     /// Of the whole task.
     ScheduleToClose,
+    /// Of a running handler's silence.
+    Heartbeat,
 }
 
 impl Timeout {
@@ -162,6 +166,7 @@ impl Timeout {
             Self::ScheduleToStart => "schedule_to_start",
             Self::StartToClose => "start_to_close",
             Self::ScheduleToClose => "schedule_to_close",
+            Self::Heartbeat => "heartbeat",
         }
     }
 }

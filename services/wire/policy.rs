@@ -46,12 +46,21 @@ pub(super) fn policy_to_proto(policy: Option<&Policy>) -> v1::TaskSpec {
             schedule_to_start: timeouts.schedule_to_start.map(duration_to_proto),
             start_to_close: timeouts.start_to_close.map(duration_to_proto),
             schedule_to_close: timeouts.schedule_to_close.map(duration_to_proto),
+            heartbeat: timeouts.heartbeat.map(duration_to_proto),
         }),
         not_before: policy.not_before.map(time_to_proto),
         delay: policy.delay.map(duration_to_proto),
         ..v1::TaskSpec::default()
     }
 }
+
+/// Each is a part of the other.
+const PARTS: [(Timeout, Timeout); 4] = [
+    (Timeout::ScheduleToStart, Timeout::ScheduleToClose),
+    (Timeout::StartToClose, Timeout::ScheduleToClose),
+    (Timeout::Heartbeat, Timeout::ScheduleToClose),
+    (Timeout::Heartbeat, Timeout::StartToClose),
+];
 
 /// What contradicts itself.
 pub(super) fn check_together(policy: &Policy, at_most_once: bool) -> Result<(), InvalidField> {
@@ -62,13 +71,13 @@ pub(super) fn check_together(policy: &Policy, at_most_once: bool) -> Result<(), 
     if policy.delay.is_some() && policy.not_before.is_some() {
         return refuse("delay", "must not be set together with not_before");
     }
-    let Some(whole) = policy.timeout(Timeout::ScheduleToClose) else { return Ok(()) };
-    for part in [Timeout::ScheduleToStart, Timeout::StartToClose] {
-        if policy.timeout(part).is_some_and(|part| part > whole) {
-            let field = format!("timeouts.{}", part.name());
-            return refuse(&field, "must not be above schedule_to_close, the time of the whole task");
-        }
+    if let Some((part, whole)) = PARTS.into_iter().find(|(part, whole)| {
+        let times = policy.timeout(*part).zip(policy.timeout(*whole));
+        times.is_some_and(|(part, whole)| part > whole)
+    }) {
+        return refuse(&format!("timeouts.{}", part.name()), &format!("must not be above {}", whole.name()));
     }
+    let Some(whole) = policy.timeout(Timeout::ScheduleToClose) else { return Ok(()) };
     if policy.delay.is_some_and(|delay| delay >= whole) {
         return refuse("delay", "must be below timeouts.schedule_to_close, which counts from the submit");
     }
@@ -116,6 +125,7 @@ fn timeouts_from_proto(timeouts: v1::Timeouts) -> Result<Timeouts, InvalidField>
         schedule_to_start: duration_from_proto("schedule_to_start", timeouts.schedule_to_start)?,
         start_to_close: duration_from_proto("start_to_close", timeouts.start_to_close)?,
         schedule_to_close: duration_from_proto("schedule_to_close", timeouts.schedule_to_close)?,
+        heartbeat: duration_from_proto("heartbeat", timeouts.heartbeat)?,
     })
 }
 
@@ -141,6 +151,7 @@ pub(super) fn timeout_to_proto(timeout: Timeout) -> v1::Timeout {
         Timeout::ScheduleToStart => v1::Timeout::ScheduleToStart,
         Timeout::StartToClose => v1::Timeout::StartToClose,
         Timeout::ScheduleToClose => v1::Timeout::ScheduleToClose,
+        Timeout::Heartbeat => v1::Timeout::Heartbeat,
     }
 }
 
@@ -149,6 +160,7 @@ pub(super) fn timeout_from_proto(field: &str, timeout: i32) -> Result<Timeout, I
         Ok(v1::Timeout::ScheduleToStart) => Ok(Timeout::ScheduleToStart),
         Ok(v1::Timeout::StartToClose) => Ok(Timeout::StartToClose),
         Ok(v1::Timeout::ScheduleToClose) => Ok(Timeout::ScheduleToClose),
+        Ok(v1::Timeout::Heartbeat) => Ok(Timeout::Heartbeat),
         Ok(v1::Timeout::Unspecified) | Err(_) => Err(InvalidField::new(field, format!("{timeout} is unknown"))),
     }
 }

@@ -131,7 +131,8 @@ impl From<LeaderToWorker> for links::LinkWorkerResponse {
                 payload: Bytes::copy_from_slice(&spec.payload),
                 labels: (&spec.labels).into(),
                 traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
-                start_to_close: start_to_close(&spec).map(duration_to_proto),
+                start_to_close: limit(&spec, Timeout::StartToClose),
+                heartbeat: limit(&spec, Timeout::Heartbeat),
             }),
             LeaderToWorker::Order(Order::Cancel { attempt, reason }) => Message::Cancel(links::CancelAttempt {
                 task_id: attempt.task_id.to_string(),
@@ -316,7 +317,7 @@ fn finished(report: links::AttemptFinished) -> Result<Report, InvalidField> {
 fn failure_of_attempt(failure: Failure) -> Result<Failure, InvalidField> {
     match (failure.reason, failure.timeout) {
         (FailureReason::Handler | FailureReason::ResultTooLarge, _)
-        | (FailureReason::TimedOut, Some(Timeout::StartToClose)) => Ok(failure),
+        | (FailureReason::TimedOut, Some(Timeout::StartToClose | Timeout::Heartbeat)) => Ok(failure),
         (reason, _) => Err(InvalidField::new("failure.reason", format!("{reason:?} is not for a worker to say"))),
     }
 }
@@ -335,17 +336,21 @@ fn assign_from_proto(assign: links::Assign) -> Result<Order, InvalidField> {
     let mut spec = TaskSpec::new(name("kind", &assign.kind)?, &assign.payload);
     spec.queue = Some(name("queue", &assign.queue)?);
     spec.labels = labels("labels", assign.labels)?.into();
-    if let Some(limit) = duration_from_proto("start_to_close", assign.start_to_close)? {
-        let timeouts = Some(Timeouts { start_to_close: Some(limit), ..Timeouts::default() });
-        spec.policy = Some(Box::new(Policy { timeouts, ..Policy::default() }));
+    let timeouts = Timeouts {
+        start_to_close: duration_from_proto("start_to_close", assign.start_to_close)?,
+        heartbeat: duration_from_proto("heartbeat", assign.heartbeat)?,
+        ..Timeouts::default()
+    };
+    if timeouts != Timeouts::default() {
+        spec.policy = Some(Box::new(Policy { timeouts: Some(timeouts), ..Policy::default() }));
     }
     // A task is worth more than its trace: a context that cannot be one is left out.
     let traceparent = (1..=MAX_TRACEPARENT_BYTES).contains(&assign.traceparent.len());
     Ok(Order::Assign { attempt, spec: Arc::new(spec), traceparent: traceparent.then(|| assign.traceparent.into()) })
 }
 
-fn start_to_close(spec: &TaskSpec) -> Option<std::time::Duration> {
-    spec.policy.as_ref()?.timeout(Timeout::StartToClose)
+fn limit(spec: &TaskSpec, timeout: Timeout) -> Option<prost_types::Duration> {
+    spec.policy.as_ref()?.timeout(timeout).map(duration_to_proto)
 }
 
 fn attempt(task_id: &str, attempt: u32, fence: u64) -> Result<AttemptId, InvalidField> {

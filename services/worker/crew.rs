@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Longest wait for handlers that were told to stop: the grace of an exec handler is 30 s at most.
-const STOP_LIMIT: Duration = Duration::from_secs(35);
+pub(super) const STOP_LIMIT: Duration = Duration::from_secs(35);
 /// Longest wait for acknowledgements beyond the drain time: a leader that is there answers within a commit, and what is
 /// lost by leaving costs a second run, not a result.
 const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(2);

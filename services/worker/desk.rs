@@ -16,7 +16,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::logs::{Log, Logs};
+use super::{
+    logs::{Log, Logs},
+    patience::Pulse,
+};
 use crate::domain::{AttemptId, Fence, Progress, TaskId};
 
 #[derive(Debug, Default)]
@@ -123,24 +126,33 @@ impl Desk {
 pub struct Reporter {
     attempt: AttemptId,
     desk: Arc<Desk>,
+    /// Of an attempt that must not be silent for long.
+    pulse: Option<Pulse>,
 }
 
 impl Reporter {
-    pub(super) fn new(attempt: AttemptId, desk: Arc<Desk>) -> Self {
-        Self { attempt, desk }
+    pub(super) fn new(attempt: AttemptId, desk: Arc<Desk>, pulse: Option<Pulse>) -> Self {
+        Self { attempt, desk, pulse }
     }
 
     /// For an attempt outside a worker, as in a test of a handler: nobody takes what is said.
     pub fn detached(attempt: AttemptId) -> Self {
-        Self::new(attempt, Arc::default())
+        Self::new(attempt, Arc::default(), None)
     }
 
     pub(super) fn progress(&self, progress: Progress) {
-        self.desk.leave(&self.attempt, Some(progress));
+        self.leave(Some(progress));
     }
 
     pub(super) fn alive(&self) {
-        self.desk.leave(&self.attempt, None);
+        self.leave(None);
+    }
+
+    fn leave(&self, said: Option<Progress>) {
+        if let Some(pulse) = &self.pulse {
+            pulse.beat();
+        }
+        self.desk.leave(&self.attempt, said);
     }
 
     /// Its log.
@@ -163,7 +175,7 @@ mod tests {
     async fn what_is_said_later_stands_for_what_was_said_before() {
         let desk = Arc::new(Desk::default());
         let attempts = ["a", "b"].map(|id| AttemptId { task_id: id.parse().unwrap(), attempt: 1, fence: Fence(1) });
-        let [a, b] = attempts.clone().map(|attempt| Reporter::new(attempt, desk.clone()));
+        let [a, b] = attempts.clone().map(|attempt| Reporter::new(attempt, desk.clone(), None));
         for percent in 0..=100 {
             a.progress(Progress::new(f64::from(percent) / 100.0));
         }

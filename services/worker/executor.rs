@@ -1,6 +1,6 @@
 //! Runs attempts: one task each, with a span, whose panic is its own failure.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -10,9 +10,10 @@ use tracing::{Instrument, Span};
 use super::{
     desk::{Desk, Reporter},
     handler::{Attempt, Handler, HandlerError},
+    patience::Limits,
 };
 use crate::{
-    domain::{AttemptId, Failure, FailureReason, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, Timeout, WorkerId},
+    domain::{AttemptId, Failure, FailureReason, MAX_MESSAGE_BYTES, MAX_RESULT_BYTES, TaskSpec, WorkerId},
     runtime::telemetry,
 };
 
@@ -50,6 +51,7 @@ impl Executor {
         let Assignment { attempt, spec, traceparent } = assignment;
         let cancelled = CancellationToken::new();
         let span = self.span(&attempt, &spec, traceparent.as_deref());
+        let limits = Limits::of(&spec);
         let attempt_of_handler = Attempt {
             task_id: attempt.task_id.clone(),
             attempt: attempt.attempt,
@@ -60,13 +62,12 @@ impl Executor {
             labels: (&spec.labels).into(),
             traceparent: telemetry::traceparent(&span).or(traceparent),
             cancelled: cancelled.clone(),
-            reporter: Reporter::new(attempt.clone(), self.desk.clone()),
+            reporter: Reporter::new(attempt.clone(), self.desk.clone(), limits.as_ref().and_then(Limits::pulse)),
         };
         let handler = handler.clone();
-        let limit = spec.policy.as_ref().and_then(|policy| policy.timeout(Timeout::StartToClose));
-        let task = if let Some(limit) = limit {
+        let task = if let Some(limits) = limits {
             let token = cancelled.clone();
-            let run = async move { within(limit, &token, handler.run(attempt_of_handler)).await };
+            let run = async move { limits.keep(&token, handler.run(attempt_of_handler)).await };
             self.tasks.spawn(run.instrument(span))
         } else {
             let run = async move { ended(handler.run(attempt_of_handler).await) };
@@ -124,30 +125,7 @@ impl Executor {
     }
 }
 
-/// Runs a handler for so long, and then asks it to stop, and waits until it has.
-async fn within(
-    limit: Duration,
-    cancelled: &CancellationToken,
-    running: impl Future<Output = Result<Bytes, HandlerError>>,
-) -> Ended {
-    let mut running = pin!(running);
-    tokio::select! {
-        biased;
-        result = &mut running => return ended(result),
-        () = tokio::time::sleep(limit) => {}
-    }
-    tracing::info!(?limit, "its start_to_close timeout is over: stopping it");
-    cancelled.cancel();
-    let what = match running.await {
-        Ok(_) => String::new(),
-        Err(error) => format!(": {}", error.message),
-    };
-    let message = format!("the attempt took longer than its start_to_close timeout of {limit:?}{what}");
-    let Failure { message, .. } = HandlerError::new(message).into();
-    Ended::Failed(Failure::timed_out(Timeout::StartToClose, message))
-}
-
-fn ended(result: Result<Bytes, HandlerError>) -> Ended {
+pub(super) fn ended(result: Result<Bytes, HandlerError>) -> Ended {
     match result {
         Ok(result) if result.len() > MAX_RESULT_BYTES => {
             let message = format!("the result has {} bytes, the limit is {MAX_RESULT_BYTES}", result.len());

@@ -18,6 +18,7 @@ pub mod link;
 mod logs;
 mod membership;
 mod metrics;
+mod patience;
 mod service;
 mod slots;
 

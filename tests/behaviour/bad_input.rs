@@ -122,6 +122,11 @@ fn bad_policies() -> Vec<(TaskSpec, &'static str)> {
         (timed(whole(-1)), "spec.timeouts.schedule_to_close"),
         (timed(Timeouts { start_to_close: seconds(10), ..whole(9) }), "spec.timeouts.start_to_close"),
         (timed(Timeouts { schedule_to_start: seconds(10), ..whole(9) }), "spec.timeouts.schedule_to_start"),
+        (timed(Timeouts { heartbeat: seconds(10), ..whole(9) }), "spec.timeouts.heartbeat"),
+        (
+            timed(Timeouts { heartbeat: seconds(2), start_to_close: seconds(1), ..Timeouts::default() }),
+            "spec.timeouts.heartbeat",
+        ),
     ];
     for factor in [0.5, 100.5, f64::NAN, f64::INFINITY] {
         let retry = RetryPolicy { backoff_multiplier: Some(factor), ..retry() };

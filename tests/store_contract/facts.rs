@@ -64,6 +64,7 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
         ("no-start", late(Timeout::ScheduleToStart)),
         ("no-close", late(Timeout::StartToClose)),
         ("no-end", late(Timeout::ScheduleToClose)),
+        ("no-word", late(Timeout::Heartbeat)),
         ("cancelled", Outcome::Cancelled),
     ];
 
@@ -118,6 +119,7 @@ fn every_policy() -> Policy {
             schedule_to_start: millis(1),
             start_to_close: millis(2_001),
             schedule_to_close: millis(31_536_000_000),
+            heartbeat: millis(2_000),
         }),
         not_before: Some(Wall(1_800_000_000_001)),
         delay: None,

@@ -42,6 +42,9 @@ pub(super) struct Patience {
     /// An attempt that takes longer is stopped, and has failed
     #[arg(long, env = "HERDSMAN_SUBMIT_START_TO_CLOSE", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
     start_to_close: Option<Duration>,
+    /// An attempt that has not said for so long how far it is is stopped, and has failed
+    #[arg(long, env = "HERDSMAN_SUBMIT_HEARTBEAT", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
+    heartbeat: Option<Duration>,
     /// It has failed if it is not done so long after the submit, every attempt included
     #[arg(long, env = "HERDSMAN_SUBMIT_SCHEDULE_TO_CLOSE", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
     schedule_to_close: Option<Duration>,
@@ -69,6 +72,7 @@ impl Patience {
             schedule_to_start: proto(self.schedule_to_start),
             start_to_close: proto(self.start_to_close),
             schedule_to_close: proto(self.schedule_to_close),
+            heartbeat: proto(self.heartbeat),
         };
         v1::TaskSpec {
             retry,

@@ -14,9 +14,9 @@ use crate::domain::{
 };
 
 /// How long after the end of an attempt's time the leader takes the attempt away from a worker that has not said what
-/// became of it. A worker stops the attempt by itself, and says so when nothing of it is left: a program has 30 s at most
-/// between SIGTERM and SIGKILL.
-const BACKSTOP: Duration = Duration::from_secs(35);
+/// became of it. A worker stops the attempt by itself, and says so when nothing of it is left, or when it gives it up: 35 s
+/// after it told it to stop.
+const BACKSTOP: Duration = Duration::from_secs(45);
 
 impl Scheduler {
     /// A task was accepted.
@@ -140,7 +140,7 @@ impl Scheduler {
         let limit = task.spec.policy.as_ref().and_then(|policy| policy.timeout(timeout)).unwrap_or_default();
         let what = match timeout {
             Timeout::ScheduleToStart => "no worker took it",
-            Timeout::StartToClose => "its worker has neither ended nor stopped it, long",
+            Timeout::StartToClose | Timeout::Heartbeat => "its worker has neither ended nor stopped it, long",
             Timeout::ScheduleToClose => "it was not done",
         };
         let within = if timeout == Timeout::StartToClose { "after" } else { "within" };

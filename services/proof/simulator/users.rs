@@ -126,7 +126,12 @@ impl Users {
         };
         // The whole has room for each part.
         let schedule_to_close = time(10_000).map(|limit| limit + Duration::from_secs(10));
-        let timeouts = Timeouts { schedule_to_start: time(10_000), start_to_close: time(LONGEST), schedule_to_close };
+        let timeouts = Timeouts {
+            schedule_to_start: time(10_000),
+            start_to_close: time(LONGEST),
+            schedule_to_close,
+            heartbeat: None,
+        };
         let policy = Policy { retry: Some(retry), timeouts: Some(timeouts), not_before: None, delay: time(2_000) };
         self.sim.one_in(3).then_some(policy)
     }

@@ -183,7 +183,7 @@ mod tests {
     fn desk() -> (Arc<Desk>, Reporter) {
         let desk = Arc::new(Desk::default());
         let attempt = AttemptId { task_id: "t".parse().unwrap(), attempt: 1, fence: Fence(1) };
-        (desk.clone(), Reporter::new(attempt, desk))
+        (desk.clone(), Reporter::new(attempt, desk, None))
     }
 
     fn read(line: &str) -> Option<Progress> {

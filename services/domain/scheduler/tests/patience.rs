@@ -14,7 +14,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 /// Longer than the leader's backstop waits after an attempt's time.
-const BACKSTOP: Duration = Duration::from_secs(36);
+const BACKSTOP: Duration = Duration::from_secs(46);
 
 fn just_under(time: Duration) -> Duration {
     time.saturating_sub(Duration::from_millis(1))

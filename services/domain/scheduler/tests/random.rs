@@ -51,6 +51,7 @@ fn policy() -> impl Strategy<Value = Policy> {
             schedule_to_start: longer(schedule_to_start),
             start_to_close,
             schedule_to_close: longer(schedule_to_close),
+            heartbeat: None,
         }
     });
     (0..4u32, time(), time(), prop::option::of(timeouts)).prop_map(|(max_attempts, backoff, delay, timeouts)| Policy {
