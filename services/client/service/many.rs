@@ -1,8 +1,6 @@
 //! Calls that act on every task that matches a filter. A page is listed, and each of its tasks is asked for as if by itself:
 //! nothing is atomic, each has its own outcome, and the leader never does more in one step than for one task.
 
-use std::time::SystemTime;
-
 use tonic::Status;
 
 use super::{
@@ -13,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::{Call, ListQuery, Revision, Task, TaskState, Wall},
+    runtime::wall_clock::WallClock,
     wire::{CallError, InvalidField, proto::v1},
 };
 
@@ -84,7 +83,7 @@ struct Place {
 impl Place {
     fn decode(page_token: &str) -> Result<Self, InvalidField> {
         if page_token.is_empty() {
-            return Ok(Self { begun: now(), token: String::new() });
+            return Ok(Self { begun: WallClock::system().read(), token: String::new() });
         }
         let parts = page_token.split_once('.');
         let place = parts.and_then(|(begun, token)| Some((u64::from_str_radix(begun, 16).ok()?, token.to_owned())));
@@ -97,11 +96,6 @@ impl Place {
     fn encode(&self, next: &str) -> String {
         if next.is_empty() { String::new() } else { format!("{:x}.{next}", self.begun.0) }
     }
-}
-
-fn now() -> Wall {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Wall(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Front {
