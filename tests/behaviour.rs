@@ -2,6 +2,7 @@
 
 mod acts;
 mod bad_input;
+mod drains;
 mod lives;
 mod output;
 mod patience;

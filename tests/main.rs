@@ -9,6 +9,7 @@ mod client_service;
 mod cluster;
 mod command_line;
 mod debugging;
+mod draining;
 mod floors;
 mod patience;
 mod progress;

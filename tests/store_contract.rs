@@ -148,6 +148,7 @@ over_every_store! {
         a_worker_is_remembered_until_it_is_forgotten,
         a_worker_without_assignments_is_forgotten_too,
         what_holds_for_a_queue_comes_back_until_it_is_the_default,
+        a_drained_worker_stays_so_until_it_is_put_back,
         a_commit_that_does_not_fit_changes_nothing_and_ends_the_leadership,
         the_commit_with_the_most_changes_passes,
         the_largest_commit_passes,
@@ -184,6 +185,7 @@ fn in_order(mut loaded: Loaded) -> Loaded {
     loaded.workers.sort();
     loaded.corrupt.sort();
     loaded.queues.sort_by(|a, b| a.0.cmp(&b.0));
+    loaded.drained.sort();
     loaded
 }
 
@@ -195,5 +197,6 @@ fn assert_same(found: &Loaded, expected: &Loaded, when: &str) {
     assert_eq!(found.assignments, expected.assignments, "assignments, {when}");
     assert_eq!(found.workers, expected.workers, "workers, {when}");
     assert_eq!(found.queues, expected.queues, "queues, {when}");
+    assert_eq!(found.drained, expected.drained, "drained workers, {when}");
     assert_eq!(found.corrupt, expected.corrupt, "what was set aside, {when}");
 }

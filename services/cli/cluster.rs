@@ -22,13 +22,16 @@ pub(super) struct Workers {
 
 impl Workers {
     pub(super) async fn run(self, output: &Output) -> Result<(), Failure> {
-        let workers = list_workers(&mut self.server.cluster().await?).await?;
-        if output.is_json() {
-            return workers.iter().try_for_each(|worker| output.json(worker));
-        }
-        let rows = workers.into_iter().map(row).collect();
-        output.table(&["WORKER", "STATE", "BUSY", "SLOTS", "KINDS", "QUEUES", "ADDRESS", "VERSION"], rows)
+        show_workers(list_workers(&mut self.server.cluster().await?).await?, output)
     }
+}
+
+pub(super) fn show_workers(workers: Vec<v1::Worker>, output: &Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return workers.iter().try_for_each(|worker| output.json(worker));
+    }
+    let rows = workers.into_iter().map(row).collect();
+    output.table(&["WORKER", "STATE", "BUSY", "SLOTS", "KINDS", "QUEUES", "ADDRESS", "VERSION"], rows)
 }
 
 /// All of them, page by page.
@@ -46,8 +49,11 @@ pub(super) async fn list_workers(client: &mut ClusterServiceClient<Channel>) -> 
     }
 }
 
+/// That it is drained says the state of a linked one by itself.
 fn row(worker: v1::Worker) -> Vec<String> {
-    let state = worker.state().as_str_name().trim_start_matches("WORKER_STATE_").to_owned();
+    let state = worker.state().as_str_name().trim_start_matches("WORKER_STATE_");
+    let away = worker.drained && worker.state() == v1::WorkerState::Disconnected;
+    let state = if away { format!("{state},DRAINED") } else { state.to_owned() };
     vec![
         worker.worker_id,
         state,

@@ -26,6 +26,15 @@ impl Failure {
         Self::Unable(anyhow::anyhow!("{reason}"))
     }
 
+    /// The same, with what it is about before it.
+    pub(super) fn about(self, what: impl fmt::Display) -> Self {
+        match self {
+            Self::Unable(error) => Self::Unable(anyhow::anyhow!("{what}: {error:#}")),
+            Self::Refused(error) => Self::Refused(anyhow::anyhow!("{what}: {error:#}")),
+            Self::Untrue | Self::PipeClosed => self,
+        }
+    }
+
     /// Says it, once, and gives the exit status.
     pub(super) fn tell(self) -> ExitCode {
         match self {

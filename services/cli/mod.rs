@@ -4,6 +4,7 @@ mod act;
 mod bench;
 mod cluster;
 mod dev;
+mod drain;
 mod exit;
 mod filter;
 mod follow;
@@ -105,6 +106,10 @@ enum Command {
     Delete(Told<act::Delete>),
     /// List the workers
     Workers(Told<cluster::Workers>),
+    /// Take workers out of service: they get nothing new
+    Drain(Told<drain::Drain>),
+    /// Put workers back into service
+    Undrain(Told<drain::Undrain>),
     /// List the queues: what waits and runs in each, and what holds for it
     Queues(Told<queue::Queues>),
     /// Pause or resume a queue, or set its weight and its limits
@@ -198,6 +203,14 @@ impl Cli {
                 verb.run(&output).await
             }
             Command::Workers(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Drain(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Undrain(told) => {
                 let (verb, output) = told.parts();
                 verb.run(&output).await
             }

@@ -23,7 +23,7 @@ use admission::Admission;
 use hub::Hub;
 use leader_link::{GrpcDial, LeaderLink, LinkState};
 use metrics::Metrics;
-use service::{Front, Outputs};
+use service::{Front, Outputs, Places};
 
 use crate::runtime::serve::{self, HealthReporter, ServeError, ServingStatus};
 
@@ -64,6 +64,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
         link: link.clone(),
         hub,
         outputs: Outputs::default(),
+        drains: Places::default(),
         metrics,
         max_watch_age,
         draining: draining.clone(),

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Incarnation, QueueName, QueuePage, QueueQuery, QueueSettings, QueueUpdate, QueueView, Revision, Task, TaskFilter,
-    TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer,
+    Incarnation, MAX_DRAINED_WORKERS, QueueName, QueuePage, QueueQuery, QueueSettings, QueueUpdate, QueueView,
+    Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer,
 };
 
 /// One question to the leader. Asking again is always safe: submits are idempotent by id, cancels by nature.
@@ -59,6 +59,18 @@ pub enum Call {
         queue: QueueName,
         update: QueueUpdate,
     },
+    /// Whether a worker gets anything new.
+    SetDrained {
+        worker_id: WorkerId,
+        drained: bool,
+    },
+    /// How far the drain of a worker is. If nothing has changed since the asker was told, it is answered when something has,
+    /// or after a while.
+    AwaitDrain {
+        worker_id: WorkerId,
+        /// The attempts that it held, as the asker knows. None: it was told nothing yet.
+        known_busy: Option<u32>,
+    },
 }
 
 /// One page of a listing, in the order of ids.
@@ -104,6 +116,9 @@ pub enum Answer {
     Queues(QueuePage),
     /// Of a question for one, or an update.
     Queue(Box<QueueView>),
+    /// Of saying whether it is drained.
+    Worker(Box<WorkerView>),
+    Drain(Box<DrainView>),
     Refused(Refusal),
 }
 
@@ -154,6 +169,10 @@ pub enum Refusal {
     TooManyWatches,
     #[error("queue {0} has as many tasks pending as it may")]
     QueueFull(QueueName),
+    #[error("there is no such worker")]
+    WorkerNotFound,
+    #[error("as many workers as may be drained, {MAX_DRAINED_WORKERS}, are")]
+    TooManyDrained,
     #[error("as many queues as may have settings of their own, {max}", max = QueueSettings::MAX_CONFIGURED)]
     TooManyQueues,
     /// One end could not read what the other one sent, as only another version of the program can send it.
@@ -207,11 +226,29 @@ pub struct ClusterView {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct WorkerView {
     pub worker_id: WorkerId,
-    pub incarnation: Incarnation,
+    /// None: it is known only because it is drained.
+    pub incarnation: Option<Incarnation>,
     pub state: WorkerState,
     pub busy_slots: u32,
+    /// An operator has said that it gets nothing new.
+    pub drained: bool,
     /// None: it has not said hello to this leader yet.
     pub offer: Option<WorkerOffer>,
+}
+
+/// How far the drain of a worker is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DrainView {
+    pub worker: WorkerView,
+    /// It is drained, and holds no attempt.
+    pub empty: bool,
+}
+
+impl DrainView {
+    /// Nothing more is to come of it: the worker is empty, or not drained any more.
+    pub fn is_over(&self) -> bool {
+        self.empty || !self.worker.drained
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -220,8 +257,10 @@ pub enum WorkerState {
     Ready,
     /// Linked, but not a member of the store: gets nothing new.
     Unregistered,
-    /// Stopping gracefully: gets nothing new.
+    /// Stopping gracefully, or drained and not empty: gets nothing new.
     Draining,
+    /// Drained, and holds no attempt.
+    Drained,
     /// Without a link: its attempts go elsewhere when the reconnect grace has passed.
     Disconnected,
 }

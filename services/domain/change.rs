@@ -68,6 +68,8 @@ pub enum Change {
     WorkerForgotten { worker: WorkerId },
     /// What holds for a queue from now on; nothing of it stays if that is what holds for any other.
     QueueSet { queue: QueueName, settings: QueueSettings },
+    /// Whether a worker gets anything new, from now on and until this is said again; nothing of it stays if it does.
+    DrainSet { worker: WorkerId, drained: bool },
 }
 
 impl Change {
@@ -112,4 +114,6 @@ pub struct Loaded {
     pub workers: Vec<WorkerId>,
     /// Queues with settings of their own. One whose record cannot be read is paused, and already logged by the store.
     pub queues: Vec<(QueueName, QueueSettings)>,
+    /// Workers that are drained, and need not be there. One whose record cannot be read is, and already logged by the store.
+    pub drained: Vec<WorkerId>,
 }

@@ -53,6 +53,10 @@ impl WorkerOffer {
     }
 }
 
+/// Most workers that are drained at once, there or not: as many as a leader has room for links of, so that a whole fleet can
+/// be; and so few that a new leader reads them at once.
+pub const MAX_DRAINED_WORKERS: usize = 4_000;
+
 /// A worker's membership in the store, which lives as long as its session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Member {

@@ -17,12 +17,12 @@ mod task;
 mod time;
 
 pub use call::{
-    Answer, Budget, Call, ClusterView, ListQuery, Located, Page, Refusal, TaskEvent, WorkerPage, WorkerQuery,
-    WorkerState, WorkerView,
+    Answer, Budget, Call, ClusterView, DrainView, ListQuery, Located, Page, Refusal, TaskEvent, WorkerPage,
+    WorkerQuery, WorkerState, WorkerView,
 };
 pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
 pub use filter::{TaskFilter, TimeRange};
-pub use fleet::{AttemptId, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
+pub use fleet::{AttemptId, MAX_DRAINED_WORKERS, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
 pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};
 pub use labels::Labels;
 pub use policy::{EXIT_STATUSES, MAX_ATTEMPTS, MAX_TIME, Multiplier, Policy, RetryPolicy, Timeout, Timeouts, Trials};

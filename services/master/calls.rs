@@ -10,7 +10,7 @@ use super::{
     input::{Handle, Input, LinkId},
 };
 use crate::{
-    domain::{Answer, Call, ClusterView, Page, Refusal, TaskId, TaskState, WorkerHello, scheduler::Event},
+    domain::{Answer, Call, ClusterView, Page, Refusal, TaskId, TaskState, WorkerHello, WorkerId, scheduler::Event},
     runtime::telemetry,
     wire::{LeaderToClient, LeaderToWorker, LinkRefusal, detail_of},
 };
@@ -46,7 +46,10 @@ impl Driver {
                     .send(link, LeaderToClient::Reply { call_id, answer, detail: crate::wire::Detail::Summary });
             }
             Input::Unwatch { link, task_ids, filter_ids } => self.clients.unwatch(link, &task_ids, &filter_ids),
-            Input::ClientGone { link } => self.clients.remove(link),
+            Input::ClientGone { link } => {
+                self.clients.remove(link);
+                self.drains.forget(link);
+            }
         }
         self.metrics.links(self.clients.len());
     }
@@ -113,7 +116,29 @@ impl Driver {
                 self.reply(&asker, answer);
             }
             Call::UpdateQueue { queue, update } => self.step(Event::UpdateQueue { queue, update }, &asker),
+            Call::SetDrained { worker_id: worker, drained } => {
+                self.step(Event::SetDrained { worker, drained }, &asker);
+            }
+            Call::AwaitDrain { worker_id, known_busy } => self.await_drain(worker_id, known_busy, asker),
         }
+    }
+
+    fn await_drain(&mut self, worker: WorkerId, known_busy: Option<u32>, asker: Asker) {
+        if !self.scheduler.knows(&worker) {
+            return self.reply(&asker, Answer::Refused(Refusal::WorkerNotFound));
+        }
+        let drain = self.scheduler.drain(&worker);
+        if drain.is_over() || known_busy != Some(drain.worker.busy_slots) {
+            return self.tell_drain(&worker, &asker);
+        }
+        if let Err(asker) = self.drains.park(worker, asker, Instant::now()) {
+            self.reply(&asker, Answer::Refused(Refusal::TooManyWatches));
+        }
+    }
+
+    pub(super) fn tell_drain(&mut self, worker: &WorkerId, asker: &Asker) {
+        let answer = Answer::Drain(Box::new(self.scheduler.drain(worker)));
+        self.reply(asker, answer);
     }
 
     fn watch(&mut self, link: LinkId, task_ids: &[TaskId]) -> Answer {

@@ -9,6 +9,7 @@ use tracing::Span;
 
 use super::{
     clock::Clock,
+    drains::Drains,
     inbox::{Inbox, MAX_TURN},
     input::{Handle, LinkId},
     interest::Clients,
@@ -75,6 +76,7 @@ pub(super) struct Driver {
     pub(super) scheduler: Scheduler,
     pub(super) clock: Clock,
     pub(super) clients: Clients,
+    pub(super) drains: Drains,
     pub(super) outbox: Outbox<Out, Issued>,
     pub(super) about: About,
     pub(super) metrics: Metrics,
@@ -108,6 +110,7 @@ impl Driver {
             scheduler,
             clock,
             clients: Clients::default(),
+            drains: Drains::default(),
             outbox: Outbox::new(),
             about,
             metrics,
@@ -233,6 +236,9 @@ impl Driver {
         if now >= self.observed + LONGEST_REST {
             self.observed = now;
             self.metrics.observe(&self.scheduler);
+            for (worker, asker) in self.drains.take_overdue(now) {
+                self.tell_drain(&worker, &asker);
+            }
         }
     }
 
@@ -267,6 +273,11 @@ impl Driver {
                     if let Asker::Worker(link) = asker {
                         let refusal = LinkRefusal::IncarnationConflict(worker);
                         self.outbox.out(Out::Refuse { link: link.clone(), refusal });
+                    }
+                }
+                Effect::Drain { worker } => {
+                    for asker in self.drains.take(&worker) {
+                        self.tell_drain(&worker, &asker);
                     }
                 }
                 Effect::Note(note) => self.metrics.note(&note),

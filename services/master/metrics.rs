@@ -54,6 +54,7 @@ pub(super) struct Metrics {
     workers: Gauge,
     slots: Gauge,
     busy: Gauge,
+    drained: Gauge,
     client_links: Gauge,
     in_flight: Gauge,
     changes: Family<What, Counter>,
@@ -78,6 +79,7 @@ impl Metrics {
             workers: Gauge::default(),
             slots: Gauge::default(),
             busy: Gauge::default(),
+            drained: Gauge::default(),
             client_links: Gauge::default(),
             in_flight: Gauge::default(),
             changes: Family::default(),
@@ -104,6 +106,7 @@ impl Metrics {
         registry.register("workers", "Workers with a link", metrics.workers.clone());
         registry.register("slots", "Slots of the workers with a link", metrics.slots.clone());
         registry.register("busy_slots", "Slots that hold an attempt", metrics.busy.clone());
+        registry.register("drained_workers", "Workers that are drained, with a link or not", metrics.drained.clone());
         registry.register("client_links", "Client services with a link", metrics.client_links.clone());
         registry.register("commits_in_flight", "Commits that the store has not confirmed", metrics.in_flight.clone());
         registry.register("changes", "Decisions made durable, by what they are", metrics.changes.clone());
@@ -130,7 +133,8 @@ impl Metrics {
         self.leader.set(0);
         self.tasks.clear();
         self.queue_tasks.clear();
-        for gauge in [&self.queues, &self.bytes, &self.corrupt, &self.workers, &self.slots, &self.busy] {
+        let totals = [&self.queues, &self.bytes, &self.corrupt, &self.workers, &self.slots, &self.busy, &self.drained];
+        for gauge in totals {
             gauge.set(0);
         }
         self.client_links.set(0);
@@ -154,6 +158,7 @@ impl Metrics {
         self.workers.set(totals.workers.into());
         self.slots.set(totals.slots.into());
         self.busy.set(totals.busy_slots.into());
+        self.drained.set(signed(totals.drained_workers));
     }
 
     pub fn links(&self, clients: usize) {
@@ -187,6 +192,7 @@ impl Metrics {
             Change::Swept { .. } => "swept",
             Change::WorkerForgotten { .. } => "worker_forgotten",
             Change::QueueSet { .. } => "queue_set",
+            Change::DrainSet { .. } => "drain_set",
         };
         self.changes.get_or_create(&What { what }).inc();
     }
@@ -197,6 +203,7 @@ impl Metrics {
                 tracing::warn!(%worker, attempts, "a worker is lost; its attempts go elsewhere");
                 self.lost_workers.inc();
             }
+            Note::Emptied { worker } => tracing::info!(%worker, "a drained worker is empty"),
             Note::StaleReport { worker, report, task_id, attempt } => {
                 tracing::info!(%worker, report, %task_id, attempt, "a report for an attempt that is not current");
                 self.stale_reports.inc();

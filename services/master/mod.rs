@@ -6,6 +6,7 @@
 mod calls;
 mod client_links;
 mod clock;
+mod drains;
 mod driver;
 mod inbox;
 mod input;

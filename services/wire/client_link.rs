@@ -4,16 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Detail, InvalidField,
-    cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto},
+    cluster::{cluster_from_proto, cluster_to_proto, drain_to_proto, worker_from_proto, worker_to_proto},
     filter_from_proto, filter_to_proto, items, name, names, optional_name,
     proto::{internal::v1 as link, v1},
     queue::{queue_from_proto, queue_to_proto, queue_update_from_proto, queue_update_to_proto},
+    refusal::{refusal_from_proto, refusal_to_proto},
     spec_from_proto, spec_to_proto,
     task::{state_from_proto, state_to_proto},
     task_from_proto, task_to_proto,
 };
 use crate::domain::{
-    Answer, Budget, Call, ListQuery, Located, Page, QueuePage, QueueQuery, QueueUpdate, Refusal, Revision, TaskEvent,
+    Answer, Call, DrainView, ListQuery, Located, Page, QueuePage, QueueQuery, QueueUpdate, Revision, TaskEvent,
     TaskFilter, TaskId, Term, WorkerPage, WorkerQuery,
 };
 
@@ -78,7 +79,9 @@ pub fn detail_of(call: &Call) -> Detail {
         | Call::Workers(_)
         | Call::Queues(_)
         | Call::Queue { .. }
-        | Call::UpdateQueue { .. } => Detail::Summary,
+        | Call::UpdateQueue { .. }
+        | Call::SetDrained { .. }
+        | Call::AwaitDrain { .. } => Detail::Summary,
     }
 }
 
@@ -206,6 +209,12 @@ fn call_to_proto(call: Call) -> link::call::Question {
             update: Some(queue_update_to_proto(&queue, &update)),
             paused: update.paused,
         }),
+        Call::SetDrained { worker_id, drained } => {
+            Question::SetDrained(link::SetDrainedCall { worker_id: worker_id.to_string(), drained })
+        }
+        Call::AwaitDrain { worker_id, known_busy } => {
+            Question::AwaitDrain(link::AwaitDrainCall { worker_id: worker_id.to_string(), known_busy })
+        }
     }
 }
 
@@ -254,6 +263,12 @@ fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, Inval
             let (queue, update) = queue_update_from_proto(&update).map_err(|error| error.within("update"))?;
             Call::UpdateQueue { queue, update: QueueUpdate { paused, ..update } }
         }
+        Question::SetDrained(link::SetDrainedCall { worker_id, drained }) => {
+            Call::SetDrained { worker_id: name("worker_id", &worker_id)?, drained }
+        }
+        Question::AwaitDrain(link::AwaitDrainCall { worker_id, known_busy }) => {
+            Call::AwaitDrain { worker_id: name("worker_id", &worker_id)?, known_busy }
+        }
     })
 }
 
@@ -280,6 +295,8 @@ fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
             next_after_name: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
         Answer::Queue(view) => link::reply::Answer::Queue(queue_to_proto(view)),
+        Answer::Worker(view) => link::reply::Answer::Worker(worker_to_proto(view)),
+        Answer::Drain(view) => link::reply::Answer::Drain(drain_to_proto(view)),
         Answer::Refused(refusal) => link::reply::Answer::Refusal(refusal_to_proto(refusal)),
     }
 }
@@ -317,61 +334,15 @@ fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, Inva
         link::reply::Answer::Queue(queue) => {
             Answer::Queue(Box::new(queue_from_proto(queue).map_err(|error| error.within("reply.queue"))?))
         }
+        link::reply::Answer::Worker(worker) => {
+            Answer::Worker(Box::new(worker_from_proto(worker).map_err(|error| error.within("reply.worker"))?))
+        }
+        link::reply::Answer::Drain(drain) => {
+            let worker = worker_from_proto(drain.worker.unwrap_or_default());
+            let worker = worker.map_err(|error| error.within("reply.drain.worker"))?;
+            Answer::Drain(Box::new(DrainView { worker, empty: drain.empty }))
+        }
         link::reply::Answer::Refusal(refusal) => Answer::Refused(refusal_from_proto(refusal)?),
-    })
-}
-
-fn refusal_to_proto(refusal: &Refusal) -> link::Refusal {
-    let mut budget = link::Budget::Unspecified;
-    let mut queue = String::new();
-    let reason = match refusal {
-        Refusal::TaskNotFound => link::RefusalReason::TaskNotFound,
-        Refusal::TaskExists => link::RefusalReason::TaskExists,
-        Refusal::CorruptRecord => link::RefusalReason::CorruptRecord,
-        Refusal::TaskEnded => link::RefusalReason::TaskEnded,
-        Refusal::TaskNotEnded => link::RefusalReason::TaskNotEnded,
-        Refusal::BudgetExhausted(exhausted) => {
-            budget = match exhausted {
-                Budget::Tasks => link::Budget::Tasks,
-                Budget::Bytes => link::Budget::Bytes,
-            };
-            link::RefusalReason::BudgetExhausted
-        }
-        Refusal::DeadlineExceeded => link::RefusalReason::DeadlineExceeded,
-        Refusal::TooManyWatches => link::RefusalReason::TooManyWatches,
-        Refusal::QueueFull(full) => {
-            queue = full.to_string();
-            link::RefusalReason::QueueFull
-        }
-        Refusal::TooManyQueues => link::RefusalReason::TooManyQueues,
-        Refusal::Invalid(_) => link::RefusalReason::Invalid,
-    };
-    let message = match refusal {
-        Refusal::Invalid(problem) => problem.to_string(),
-        other => other.to_string(),
-    };
-    link::Refusal { reason: reason.into(), message, budget: budget.into(), queue }
-}
-
-fn refusal_from_proto(refusal: link::Refusal) -> Result<Refusal, InvalidField> {
-    Ok(match refusal.reason() {
-        link::RefusalReason::TaskNotFound => Refusal::TaskNotFound,
-        link::RefusalReason::TaskExists => Refusal::TaskExists,
-        link::RefusalReason::CorruptRecord => Refusal::CorruptRecord,
-        link::RefusalReason::TaskEnded => Refusal::TaskEnded,
-        link::RefusalReason::TaskNotEnded => Refusal::TaskNotEnded,
-        link::RefusalReason::BudgetExhausted => match refusal.budget() {
-            link::Budget::Bytes => Refusal::BudgetExhausted(Budget::Bytes),
-            link::Budget::Tasks | link::Budget::Unspecified => Refusal::BudgetExhausted(Budget::Tasks),
-        },
-        link::RefusalReason::DeadlineExceeded => Refusal::DeadlineExceeded,
-        link::RefusalReason::TooManyWatches => Refusal::TooManyWatches,
-        link::RefusalReason::QueueFull => Refusal::QueueFull(name("reply.refusal.queue", &refusal.queue)?),
-        link::RefusalReason::TooManyQueues => Refusal::TooManyQueues,
-        link::RefusalReason::Invalid => Refusal::Invalid(refusal.message.into()),
-        link::RefusalReason::Unspecified => {
-            return Err(InvalidField::new("reply.refusal.reason", format!("{} is unknown", refusal.reason)));
-        }
     })
 }
 

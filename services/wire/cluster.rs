@@ -1,7 +1,7 @@
 //! The cluster and its workers as readers see them, in and out.
 
 use super::{InvalidField, name, names, proto::v1, record::incarnation, task};
-use crate::domain::{ClusterView, TaskState, Term, Wall, WorkerOffer, WorkerState, WorkerView};
+use crate::domain::{ClusterView, DrainView, TaskState, Term, Wall, WorkerOffer, WorkerState, WorkerView};
 
 pub fn cluster_to_proto(view: &ClusterView) -> v1::Cluster {
     v1::Cluster {
@@ -44,11 +44,13 @@ pub fn worker_to_proto(view: &WorkerView) -> v1::Worker {
         WorkerState::Unregistered => v1::WorkerState::Unregistered,
         WorkerState::Draining => v1::WorkerState::Draining,
         WorkerState::Disconnected => v1::WorkerState::Disconnected,
+        WorkerState::Drained => v1::WorkerState::Drained,
     };
     let worker = v1::Worker {
         worker_id: view.worker_id.to_string(),
-        incarnation: view.incarnation.to_string(),
+        incarnation: view.incarnation.map(|incarnation| incarnation.to_string()).unwrap_or_default(),
         state: state.into(),
+        drained: view.drained,
         busy_slot_count: signed(view.busy_slots),
         ..v1::Worker::default()
     };
@@ -64,6 +66,10 @@ pub fn worker_to_proto(view: &WorkerView) -> v1::Worker {
     }
 }
 
+pub fn drain_to_proto(view: &DrainView) -> v1::WatchDrainResponse {
+    v1::WatchDrainResponse { worker: Some(worker_to_proto(&view.worker)), empty: view.empty }
+}
+
 /// # Errors
 /// Names the first field that is not as the .proto says.
 pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField> {
@@ -72,20 +78,23 @@ pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField>
         v1::WorkerState::Unregistered => WorkerState::Unregistered,
         v1::WorkerState::Draining => WorkerState::Draining,
         v1::WorkerState::Disconnected => WorkerState::Disconnected,
+        v1::WorkerState::Drained => WorkerState::Drained,
         v1::WorkerState::Unspecified => {
             return Err(InvalidField::new("state", format!("{} is not a state of a worker", worker.state)));
         }
     };
     let worker_id = name("worker_id", &worker.worker_id)?;
-    let incarnation = uuid::Uuid::parse_str(&worker.incarnation)
-        .map_err(|error| InvalidField::new("incarnation", error))
-        .and_then(|uuid| incarnation("incarnation", uuid.as_bytes()))?;
+    let life = |text: &str| {
+        let uuid = uuid::Uuid::parse_str(text).map_err(|error| InvalidField::new("incarnation", error))?;
+        incarnation("incarnation", uuid.as_bytes())
+    };
+    let incarnation = if worker.incarnation.is_empty() { None } else { Some(life(&worker.incarnation)?) };
     let slots = task::count("slot_count", worker.slot_count)?;
     // A worker that offers has a slot at least.
     let offer = (slots > 0).then(|| {
         Ok::<_, InvalidField>(WorkerOffer {
             worker_id: name("worker_id", &worker.worker_id)?,
-            incarnation,
+            incarnation: incarnation.ok_or_else(|| InvalidField::new("incarnation", "must be set"))?,
             address: worker.address,
             slots,
             kinds: names("kinds", &worker.kinds)?,
@@ -99,6 +108,7 @@ pub fn worker_from_proto(worker: v1::Worker) -> Result<WorkerView, InvalidField>
         incarnation,
         state,
         busy_slots: task::count("busy_slot_count", worker.busy_slot_count)?,
+        drained: worker.drained,
         offer: offer.transpose()?,
     })
 }

@@ -8,13 +8,14 @@ mod pack;
 mod policy;
 mod queue;
 mod record;
+mod refusal;
 mod standby_link;
 mod status;
 mod task;
 mod worker_link;
 
 pub use client_link::{ClientToLeader, LeaderToClient, detail_of};
-pub use cluster::{cluster_from_proto, cluster_to_proto, worker_from_proto, worker_to_proto};
+pub use cluster::{cluster_from_proto, cluster_to_proto, drain_to_proto, worker_from_proto, worker_to_proto};
 pub use filter::{filter_from_proto, filter_to_proto};
 pub use pack::{
     StatusEntry, UnreadableEntry, decode_assignment_entry, decode_pack, decode_packed_submission, decode_status_entry,
@@ -22,8 +23,8 @@ pub use pack::{
 };
 pub use queue::{queue_to_proto, queue_update_from_proto};
 pub use record::{
-    decode_assignment, decode_queue, decode_status, decode_submission, encode_assignment, encode_queue, encode_status,
-    encode_submission,
+    decode_assignment, decode_drain, decode_queue, decode_status, decode_submission, encode_assignment, encode_drain,
+    encode_queue, encode_status, encode_submission,
 };
 pub use standby_link::{LeaderToStandby, StandbyToLeader};
 pub use status::{CallError, ERROR_DOMAIN, LinkRefusal, reason_of};

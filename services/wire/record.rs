@@ -162,6 +162,22 @@ pub fn decode_queue(queue: &QueueName, data: &[u8]) -> Result<QueueSettings, Inv
     queue_from_record(&record)
 }
 
+pub fn encode_drain(worker: &WorkerId, drained: bool) -> Vec<u8> {
+    records::DrainRecord { worker_id: worker.to_string(), drained }.encode_to_vec()
+}
+
+/// Whether the worker is drained.
+///
+/// # Errors
+/// The bytes are not the record of this worker's drain.
+pub fn decode_drain(worker: &WorkerId, data: &[u8]) -> Result<bool, InvalidField> {
+    let record = decode::<records::DrainRecord>(data)?;
+    if record.worker_id == worker.as_str() {
+        return Ok(record.drained);
+    }
+    Err(InvalidField::new("worker_id", format!("is {:?} in the record, {worker} in its name", record.worker_id)))
+}
+
 /// # Errors
 /// Not 16 bytes.
 pub(super) fn incarnation(field: &str, bytes: &[u8]) -> Result<Incarnation, InvalidField> {

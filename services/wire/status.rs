@@ -63,12 +63,16 @@ impl CallError {
         match self {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::Refused(Refusal::Invalid(_)) => Code::Internal,
-            Self::Refused(Refusal::TaskNotFound) | Self::OutputNotFound(_) => Code::NotFound,
+            Self::Refused(Refusal::TaskNotFound | Refusal::WorkerNotFound) | Self::OutputNotFound(_) => Code::NotFound,
             Self::Refused(Refusal::TaskExists) | Self::CorruptExists => Code::AlreadyExists,
             Self::Refused(Refusal::CorruptRecord) => Code::DataLoss,
             Self::Refused(Refusal::TaskEnded | Refusal::TaskNotEnded) => Code::FailedPrecondition,
             Self::Refused(
-                Refusal::BudgetExhausted(_) | Refusal::TooManyWatches | Refusal::QueueFull(_) | Refusal::TooManyQueues,
+                Refusal::BudgetExhausted(_)
+                | Refusal::TooManyWatches
+                | Refusal::QueueFull(_)
+                | Refusal::TooManyQueues
+                | Refusal::TooManyDrained,
             )
             | Self::Busy(_)
             | Self::Overloaded
@@ -92,6 +96,8 @@ impl CallError {
             Self::Refused(Refusal::TooManyWatches) | Self::Busy(_) => "TOO_MANY_WATCHES",
             Self::Refused(Refusal::QueueFull(_)) => "QUEUE_FULL",
             Self::Refused(Refusal::TooManyQueues) => "TOO_MANY_QUEUES",
+            Self::Refused(Refusal::WorkerNotFound) => "WORKER_NOT_FOUND",
+            Self::Refused(Refusal::TooManyDrained) => "TOO_MANY_DRAINED",
             Self::Overloaded => Self::OVERLOADED,
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NoLeader => "NO_LEADER",

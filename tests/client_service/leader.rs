@@ -166,6 +166,7 @@ impl World {
                 tasks: [0; TaskState::ALL.len()],
                 oldest_pending: None,
             })),
+            Call::SetDrained { .. } | Call::AwaitDrain { .. } => Answer::Refused(Refusal::WorkerNotFound),
             Call::Cluster => Answer::Cluster(Box::new(ClusterView {
                 address: "here:1".into(),
                 term,

@@ -1,4 +1,4 @@
-//! What the README and docs/TASKS.md show is what happens.
+//! What the README, docs/TASKS.md and docs/OPERATING.md show is what happens.
 
 use std::process::{Command, Output};
 
@@ -48,14 +48,25 @@ async fn the_examples_of_tasks_print_what_they_say() {
     std::fs::write(handlers_file.path(), handlers).unwrap();
     let file = handlers_file.path().display().to_string();
     let cluster = cluster(&["--handlers", &file, "--queues", "default,mail,nightly"]).await;
+    assert!(run_examples(rest, &cluster) >= 5, "hardly any examples");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_operating_print_what_they_say() {
+    let cluster = cluster(&[]).await;
+    assert!(run_examples(&read("docs/OPERATING.md"), &cluster) >= 1, "no example");
+}
+
+/// Runs the examples after each mark, and gives how many there were.
+fn run_examples(text: &str, cluster: &Role) -> usize {
     let words = |text: &str| text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let examples: Vec<_> = rest.split(MARK).skip(1).collect();
-    assert!(examples.len() >= 5, "{} examples", examples.len());
-    for example in examples {
+    let examples: Vec<_> = text.split(MARK).skip(1).collect();
+    for example in &examples {
         let (lines, rest) = block(example, "sh").unwrap_or_else(|| panic!("no block of sh:{example}"));
         let (says, _) = block(rest, "text").unwrap_or_else(|| panic!("no block of text below:\n{lines}"));
-        let output = run(lines, &cluster);
+        let output = run(lines, cluster);
         let (told, said): (Vec<String>, Vec<String>) = (words(&String::from_utf8_lossy(&output.stdout)), words(says));
         assert_eq!(told, said, "{lines}\n{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
+    examples.len()
 }

@@ -10,7 +10,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-const VERBS: [&str; 20] = [
+const VERBS: [&str; 22] = [
     "dev",
     "master",
     "worker",
@@ -24,6 +24,8 @@ const VERBS: [&str; 20] = [
     "retry",
     "delete",
     "workers",
+    "drain",
+    "undrain",
     "queues",
     "queue",
     "cluster",
@@ -42,8 +44,8 @@ async fn every_verb_explains_itself() {
         assert!(help.text().contains("Usage: herdsman"), "{help:?}");
     }
     for verb in [
-        "dev", "worker", "submit", "watch", "logs", "list", "cancel", "retry", "delete", "queue", "bench", "inspect",
-        "health",
+        "dev", "worker", "submit", "watch", "logs", "list", "cancel", "retry", "delete", "drain", "queue", "bench",
+        "inspect", "health",
     ] {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("\nExamples:\n"), "{verb} has no examples: {help:?}");
@@ -272,4 +274,35 @@ async fn a_reader_that_goes_away_is_no_error_to_tell() {
     assert!(output.stderr.is_empty(), "quiet");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("status 141") || said.contains("status 0"), "no panic: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_returns_when_the_worker_is_empty() {
+    let cluster = cluster(&[]).await;
+    let server = cluster.url();
+    let submit = ["submit", "--server", &server, "--kind", "sleep", "--task-id", "runs", "--payload", "1h"];
+    herdsman(&submit).await.well();
+    let running = async || {
+        let shown = herdsman(&["get", "--server", &server, "runs"]).await.well();
+        shown.text().contains("RUNNING").then_some(())
+    };
+    eventually("the task runs", LIMIT, running).await;
+    let drained = herdsman(&["drain", "--server", &server, "dev", "--output", "json"]).await.well();
+    assert_eq!(drained.objects()[0]["state"], "WORKER_STATE_DRAINING");
+    let mut waits = std::process::Command::new(env!("CARGO_BIN_EXE_herdsman"));
+    waits.args(["drain", "--server", &server, "dev", "--wait"]);
+    let mut child = waits.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut said, &mut line).unwrap();
+    assert_eq!(line, "worker dev holds 1 attempt\n");
+    assert_eq!(child.try_wait().unwrap(), None);
+    herdsman(&["cancel", "--server", &server, "runs"]).await.well();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("DRAINED"), "{output:?}");
+    let shown = herdsman(&["undrain", "--server", &server, "dev"]).await.well();
+    assert!(shown.text().contains("READY"), "{shown:?}");
+    let unknown = herdsman(&["drain", "--server", &server, "dve"]).await;
+    assert_eq!(unknown.status, Some(1));
+    assert_eq!(unknown.stderr, "herdsman: worker dve: there is no such worker (NOT_FOUND)\n");
 }

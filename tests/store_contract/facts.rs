@@ -316,6 +316,29 @@ pub async fn what_holds_for_a_queue_comes_back_until_it_is_the_default(store: Ar
     assert_eq!(loaded.queues, [(name("c"), light)]);
 }
 
+pub async fn a_drained_worker_stays_so_until_it_is_put_back(store: Arc<dyn Store>) {
+    let set = |id: &str, drained| Change::DrainSet { worker: worker(id), drained };
+    let (mut leadership, _) = lead(&store).await;
+    leadership.commit(vec![set("w1", true), set("w2", true), set("w3", true)]).await.expect("committed");
+    // Said again, taken back, never said, and taken back and said again in one commit.
+    let changes = vec![
+        set("w1", true),
+        set("w2", false),
+        set("w4", false),
+        set("w3", false),
+        set("w3", true),
+        Change::WorkerForgotten { worker: worker("w1") },
+        Change::Submitted(submission("beside")),
+    ];
+    leadership.commit(changes).await.expect("committed");
+    let (mut leadership, loaded) = next_term(&store, leadership).await;
+    assert_eq!((&loaded.drained, ids(&loaded)), (&vec![worker("w1"), worker("w3")], vec!["beside"]));
+    // The next leader may take back what it found.
+    leadership.commit(vec![set("w1", false), set("w4", true)]).await.expect("committed");
+    let (_, loaded) = next_term(&store, leadership).await;
+    assert_eq!(loaded.drained, [worker("w3"), worker("w4")]);
+}
+
 pub async fn a_commit_that_does_not_fit_changes_nothing_and_ends_the_leadership(store: Arc<dyn Store>) {
     let (mut leadership, _) = lead(&store).await;
     leadership.commit(vec![Change::Submitted(submission("taken"))]).await.expect("committed");

@@ -73,6 +73,7 @@ impl Model {
             corrupt: Vec::new(),
             workers: self.workers.iter().cloned().collect(),
             queues: Vec::new(),
+            drained: Vec::new(),
         }
     }
 

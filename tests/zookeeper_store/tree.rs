@@ -51,6 +51,9 @@ async fn what_somebody_else_wrote_wrongly_is_set_aside_and_stops_no_leader() {
     create(&client, "/queues/UPPER", b"").await;
     create(&client, "/queues/odd", b"\xff").await;
     create(&client, "/queues/odd/below", b"").await;
+    create(&client, "/drains/UPPER", b"").await;
+    create(&client, "/drains/odd", b"\xff").await;
+    create(&client, "/drains/odd/below", b"").await;
     create(&client, "/tasks/00/@1-2", b"").await;
     let bucket = path("t6").await;
     let other = if bucket.starts_with("/tasks/00/") { "/tasks/01/t6" } else { "/tasks/00/t6" };
@@ -66,6 +69,8 @@ async fn what_somebody_else_wrote_wrongly_is_set_aside_and_stops_no_leader() {
     assert_eq!(good, ["t6", "t8", "t9"]);
     let corrupt: Vec<_> = ["never-submitted", "t0", "t1", "t2", "t3", "t4", "t5", "t7"].map(task).into();
     assert_eq!(loaded.corrupt, corrupt);
+    let odd: herdsman::domain::WorkerId = "odd".parse().unwrap();
+    assert_eq!(loaded.drained, std::slice::from_ref(&odd), "what says nothing else says that it is drained");
 
     // And nothing that the leader does with the rest meets them.
     let swept: Vec<_> = loaded.assignments.iter().filter(|found| corrupt.contains(&found.task_id)).collect();
@@ -76,7 +81,11 @@ async fn what_somebody_else_wrote_wrongly_is_set_aside_and_stops_no_leader() {
         changes.extend([finished(id, "w1"), Change::Removed { task_id: task(id) }]);
     }
     changes.extend([Change::WorkerForgotten { worker: worker.clone() }, submitted("new", b""), assigned("new", "w1")]);
+    changes.push(Change::DrainSet { worker: odd, drained: false });
     leader.commit(changes).await.unwrap();
+    leader.resign().await;
+    let mut leader = store.campaign(&candidate(2)).await.unwrap();
+    assert_eq!(leader.load().await.unwrap().drained, [], "its node cannot be removed, and says so");
     assert!(client.check_stat("/assign/w1").await.unwrap().is_some(), "it cannot be removed");
 }
 
@@ -174,7 +183,7 @@ async fn the_tree_can_be_inspected_without_a_master() {
     assert_eq!(all["/assign/w1/t9"].value.as_ref().unwrap()["attempt"], 1);
     assert!(all[&t1].value.is_err());
     assert_eq!(all["/Ours"].what, "foreign");
-    assert_eq!(all.len(), 1 + 6 + 256 + 10 + 1 + 1 + 9, "{:?}", all.keys());
+    assert_eq!(all.len(), 1 + 7 + 256 + 10 + 1 + 1 + 9, "{:?}", all.keys());
 
     let part: Vec<_> = entries(&options, &t0).await.into_keys().collect();
     assert_eq!(part, [t0.clone(), format!("{t0}/status")]);

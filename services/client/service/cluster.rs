@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    Context, Front,
+    Context, Front, drains,
     page_token::{self, Listing},
     request, unfitting,
 };
@@ -14,10 +14,11 @@ use crate::{
     wire::{
         CallError, InvalidField, cluster_to_proto,
         proto::v1::{
-            GetClusterRequest, GetClusterResponse, GetQueueRequest, GetQueueResponse, ListQueuesRequest,
-            ListQueuesResponse, ListWorkersRequest, ListWorkersResponse, PauseQueueRequest, PauseQueueResponse, Queue,
-            ResumeQueueRequest, ResumeQueueResponse, UpdateQueueRequest, UpdateQueueResponse,
-            cluster_service_server::ClusterService,
+            DrainWorkerRequest, DrainWorkerResponse, GetClusterRequest, GetClusterResponse, GetQueueRequest,
+            GetQueueResponse, ListQueuesRequest, ListQueuesResponse, ListWorkersRequest, ListWorkersResponse,
+            PauseQueueRequest, PauseQueueResponse, Queue, ResumeQueueRequest, ResumeQueueResponse,
+            UndrainWorkerRequest, UndrainWorkerResponse, UpdateQueueRequest, UpdateQueueResponse, WatchDrainRequest,
+            Worker, cluster_service_server::ClusterService,
         },
         queue_to_proto, queue_update_from_proto, worker_to_proto,
     },
@@ -116,9 +117,51 @@ impl ClusterService for Cluster {
             })
             .await
     }
+
+    async fn drain_worker(
+        &self,
+        request: Request<DrainWorkerRequest>,
+    ) -> Result<Response<DrainWorkerResponse>, Status> {
+        self.0
+            .unary("DrainWorker", request, async |request, context| {
+                let worker = self.set_drained(&request.worker_id, true, context).await?;
+                Ok(DrainWorkerResponse { worker: Some(worker) })
+            })
+            .await
+    }
+
+    async fn undrain_worker(
+        &self,
+        request: Request<UndrainWorkerRequest>,
+    ) -> Result<Response<UndrainWorkerResponse>, Status> {
+        self.0
+            .unary("UndrainWorker", request, async |request, context| {
+                let worker = self.set_drained(&request.worker_id, false, context).await?;
+                Ok(UndrainWorkerResponse { worker: Some(worker) })
+            })
+            .await
+    }
+
+    type WatchDrainStream = drains::Drains;
+
+    async fn watch_drain(
+        &self,
+        request: Request<WatchDrainRequest>,
+    ) -> Result<Response<Self::WatchDrainStream>, Status> {
+        drains::open(&self.0, request).await
+    }
 }
 
 impl Cluster {
+    async fn set_drained(&self, worker_id: &str, drained: bool, context: Context) -> Result<Worker, Status> {
+        let worker_id = request::worker(worker_id).map_err(invalid)?;
+        match self.0.ask(Call::SetDrained { worker_id, drained }, context).await {
+            Ok(Answer::Worker(view)) => Ok(worker_to_proto(&view)),
+            Ok(_) => Err(unfitting().status(None)),
+            Err(error) => Err(error.status(None)),
+        }
+    }
+
     async fn set_paused(&self, name: &str, paused: bool, context: Context) -> Result<Queue, Status> {
         let queue = request::queue(name).map_err(invalid)?;
         let update = QueueUpdate { paused: Some(paused), ..QueueUpdate::default() };

@@ -2,6 +2,7 @@
 //! decided here, and nothing is kept.
 
 mod cluster;
+mod drains;
 mod many;
 mod output;
 mod page_token;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 use cluster::Cluster;
+pub(super) use drains::Places;
 pub(super) use output::Outputs;
 use tasks::Tasks;
 
@@ -44,6 +46,7 @@ pub(super) struct Front {
     pub(super) link: LeaderLink,
     pub(super) hub: Hub,
     pub(super) outputs: Outputs,
+    pub(super) drains: Places,
     pub(super) metrics: Metrics,
     pub(super) max_watch_age: Duration,
     pub(super) draining: CancellationToken,

@@ -9,7 +9,8 @@ use super::page_token::{self, Listing};
 use crate::{
     client::hub::Target,
     domain::{
-        ListQuery, MAX_TIME, QueueName, QueueQuery, Revision, TaskFilter, TaskId, TaskSpec, Timeout, Wall, WorkerQuery,
+        ListQuery, MAX_TIME, QueueName, QueueQuery, Revision, TaskFilter, TaskId, TaskSpec, Timeout, Wall, WorkerId,
+        WorkerQuery,
     },
     runtime::wall_clock::WallClock,
     wire::{InvalidField, filter_from_proto, name, names, proto::v1, spec_from_proto},
@@ -98,6 +99,10 @@ pub(super) fn queues(request: &v1::ListQueuesRequest) -> Result<QueueQuery, Inva
 
 pub(super) fn queue(text: &str) -> Result<QueueName, InvalidField> {
     name("name", text)
+}
+
+pub(super) fn worker(text: &str) -> Result<WorkerId, InvalidField> {
+    name("worker_id", text)
 }
 
 pub(super) fn page_size(asked: i32) -> Result<u32, InvalidField> {

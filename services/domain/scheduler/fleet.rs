@@ -1,12 +1,15 @@
-//! The workers as the leader knows them. Its invariants: a worker is open if and only if it is linked, a member, not
-//! draining, not resting and has a free slot; the indexes agree with the workers.
+//! The workers as the leader knows them. Its invariants: a worker is open if and only if it is linked, a member, neither
+//! stopping nor drained, not resting and has a free slot; the indexes agree with the workers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
 
-use super::pools::{PoolId, Pools};
+use super::{
+    drains::{Drains, absent},
+    pools::{PoolId, Pools},
+};
 use crate::domain::{
     AttemptId, Incarnation, Kind, Member, Monotonic, QueueName, TaskId, WorkerId, WorkerOffer, WorkerState, WorkerView,
 };
@@ -26,6 +29,21 @@ impl Hold {
     }
 }
 
+/// Why a worker is to get nothing new, if any of it is so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Retired {
+    /// Its process is stopping.
+    stopping: bool,
+    /// As the drains have it.
+    drained: bool,
+}
+
+impl Retired {
+    fn at_all(self) -> bool {
+        self.stopping || self.drained
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Worker {
     pub incarnation: Incarnation,
@@ -35,7 +53,7 @@ pub(super) struct Worker {
     pool: Option<PoolId>,
     pub linked: bool,
     member: bool,
-    draining: bool,
+    retired: Retired,
     /// Without a link: when it is lost. With one: until when it rests.
     due: Option<Monotonic>,
     holds: BTreeMap<AttemptId, Hold>,
@@ -43,14 +61,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    fn new(incarnation: Incarnation, due: Option<Monotonic>) -> Self {
+    fn new(incarnation: Incarnation, drained: bool, due: Option<Monotonic>) -> Self {
         Self {
             incarnation,
             offer: None,
             pool: None,
             linked: false,
             member: false,
-            draining: false,
+            retired: Retired { stopping: false, drained },
             due,
             holds: BTreeMap::new(),
             suspects: 0,
@@ -71,20 +89,26 @@ impl Worker {
     }
 
     fn state(&self) -> WorkerState {
-        match (self.linked, self.draining, self.member) {
-            (false, ..) => WorkerState::Disconnected,
-            (true, true, _) => WorkerState::Draining,
-            (true, false, false) => WorkerState::Unregistered,
-            (true, false, true) => WorkerState::Ready,
+        if !self.linked {
+            WorkerState::Disconnected
+        } else if !self.retired.stopping && self.retired.drained && self.holds.is_empty() {
+            WorkerState::Drained
+        } else if self.retired.at_all() {
+            WorkerState::Draining
+        } else if self.member {
+            WorkerState::Ready
+        } else {
+            WorkerState::Unregistered
         }
     }
 
     fn view(&self, id: &WorkerId) -> WorkerView {
         WorkerView {
             worker_id: id.clone(),
-            incarnation: self.incarnation,
+            incarnation: Some(self.incarnation),
             state: self.state(),
             busy_slots: narrow(self.holds.len()),
+            drained: self.retired.drained,
             offer: self.offer.clone(),
         }
     }
@@ -110,6 +134,7 @@ pub(super) struct Fleet {
     due: BTreeSet<(Monotonic, WorkerId)>,
     /// Workers that may have become able to take more since the last placement.
     hungry: BTreeSet<WorkerId>,
+    pub drains: Drains,
 }
 
 impl Fleet {
@@ -141,13 +166,16 @@ impl Fleet {
     /// A worker that is known from its assignments only, and lost unless it says hello until then.
     pub fn expect(&mut self, id: WorkerId, incarnation: Incarnation, lost_at: Monotonic) {
         self.due.insert((lost_at, id.clone()));
-        self.workers.insert(id, Worker::new(incarnation, Some(lost_at)));
+        let drained = self.drains.has(&id);
+        self.workers.insert(id, Worker::new(incarnation, drained, Some(lost_at)));
     }
 
-    pub fn link(&mut self, offer: WorkerOffer, draining: bool) {
+    pub fn link(&mut self, offer: WorkerOffer, stopping: bool) {
         let (id, incarnation) = (offer.worker_id.clone(), offer.incarnation);
         let member = self.members.get(&id) == Some(&incarnation);
-        self.workers.entry(id.clone()).or_insert_with(|| Worker::new(incarnation, None));
+        let drained = self.drains.has(&id);
+        self.workers.entry(id.clone()).or_insert_with(|| Worker::new(incarnation, drained, None));
+        self.drains.hear(&id);
         let pool = self.pools.join(&offer);
         let mut before = None;
         self.change(&id, |worker| {
@@ -155,7 +183,7 @@ impl Fleet {
             before = worker.pool.replace(pool);
             worker.linked = true;
             worker.member = member;
-            worker.draining = draining;
+            worker.retired.stopping = stopping;
             worker.due = None;
         });
         if let Some(before) = before {
@@ -183,8 +211,19 @@ impl Fleet {
         self.change(id, |worker| worker.due = None);
     }
 
-    pub fn drain(&mut self, id: &WorkerId) {
-        self.change(id, |worker| worker.draining = true);
+    /// It gets nothing new for the rest of its life.
+    pub fn stop(&mut self, id: &WorkerId) {
+        self.change(id, |worker| worker.retired.stopping = true);
+    }
+
+    /// Whether it is there, or registered.
+    pub fn knows(&self, id: &WorkerId) -> bool {
+        self.workers.contains_key(id) || self.members.contains_key(id)
+    }
+
+    pub fn set_drained(&mut self, id: &WorkerId, drained: bool) {
+        self.drains.set(id, drained);
+        self.change(id, |worker| worker.retired.drained = drained);
     }
 
     pub fn set_members(&mut self, members: Vec<Member>) {
@@ -224,6 +263,9 @@ impl Fleet {
         if let Some(pool) = worker.pool {
             self.pools.leave(pool);
         }
+        if worker.retired.drained {
+            self.drains.stir(id);
+        }
         let current =
             |(attempt, hold): (AttemptId, Hold)| matches!(hold, Hold::Current { .. }).then_some(attempt.task_id);
         worker.holds.into_iter().filter_map(current).collect()
@@ -234,10 +276,11 @@ impl Fleet {
         for (_, id) in std::mem::take(&mut self.due) {
             self.change(&id, |worker| worker.due = Some(lost_at));
         }
+        self.drains.grant_grace(lost_at);
     }
 
     pub fn next_due(&self) -> Option<Monotonic> {
-        self.due.first().map(|(at, _)| *at)
+        [self.due.first().map(|(at, _)| *at), self.drains.next_due()].into_iter().flatten().min()
     }
 
     /// The workers whose grace or whose rest is over.
@@ -253,14 +296,22 @@ impl Fleet {
         })
     }
 
-    /// Every worker, in the order of ids, after one of them.
+    /// Every worker, in the order of ids, after one of them; the drained ones also while they are away.
     pub fn views(&self, after: Option<&WorkerId>) -> impl Iterator<Item = WorkerView> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.workers.range::<WorkerId, _>((start, Bound::Unbounded)).map(|(id, worker)| worker.view(id))
+        let known = self.workers.range::<WorkerId, _>((start, Bound::Unbounded)).map(|(id, worker)| worker.view(id));
+        let away = self.drains.after(after).filter(|id| !self.workers.contains_key(*id)).map(|id| absent(id, true));
+        let (mut known, mut away) = (known.peekable(), away.peekable());
+        std::iter::from_fn(move || match (known.peek(), away.peek()) {
+            (Some(first), Some(other)) if other.worker_id < first.worker_id => away.next(),
+            (Some(_), _) => known.next(),
+            (None, _) => away.next(),
+        })
     }
 
     pub fn view(&self, id: &WorkerId) -> Option<WorkerView> {
-        self.workers.get(id).map(|worker| worker.view(id))
+        let known = self.workers.get(id).map(|worker| worker.view(id));
+        known.or_else(|| self.drains.has(id).then(|| absent(id, true)))
     }
 
     /// Changes one worker and keeps every index in agreement with it.
@@ -272,7 +323,11 @@ impl Fleet {
         if let Some(at) = worker.due {
             self.due.remove(&(at, id.clone()));
         }
+        let held = worker.holds.len();
         change(worker);
+        if worker.retired.drained && worker.holds.len() != held {
+            self.drains.stir(id);
+        }
         if let Some((pool, load)) = worker.pool.zip(worker.load()) {
             self.pools.open(pool, load, id.clone());
             self.hungry.insert(id.clone());

@@ -13,6 +13,7 @@
 mod attempts;
 mod bucket;
 mod calls;
+mod drains;
 mod ended;
 mod fleet;
 mod lanes;
@@ -115,6 +116,11 @@ pub enum Event {
         queue: QueueName,
         update: QueueUpdate,
     },
+    /// Answered. Whether a worker gets anything new.
+    SetDrained {
+        worker: WorkerId,
+        drained: bool,
+    },
     /// A worker has opened a link. Answered by [`Effect::Welcome`] or [`Effect::Refuse`].
     Hello(WorkerHello),
     Report {
@@ -139,8 +145,8 @@ pub enum Event {
     },
     /// The members of the store, all of them.
     Members(Vec<Member>),
-    /// Time has passed: whoever is overdue is lost, whoever rested may be given tasks again, tasks have waited or run for
-    /// long enough, and queues that had started as many as may start some again. To be stepped only when everything is
+    /// Time has passed: whoever is overdue is lost, whoever is drained and has said nothing is empty, whoever rested may be
+    /// given tasks again, tasks have waited or run for long enough, and queues that had started as many as may start some again. To be stepped only when everything is
     /// taken that workers had sent by the deadline.
     Tick,
     /// Retention may be over for some. Nobody waits for it: to be stepped when there is nothing better to do.
@@ -162,6 +168,8 @@ pub enum Effect {
     Welcome { worker: WorkerId },
     /// The hello was refused: another incarnation of this worker is linked.
     Refuse { worker: WorkerId },
+    /// Another number of attempts is held by a drained worker, or it is not drained any more: who waits for that is told.
+    Drain { worker: WorkerId },
     /// For the log and the metrics.
     Note(Note),
 }
@@ -171,6 +179,8 @@ pub enum Effect {
 pub enum Note {
     /// The attempts of a worker that is given up for lost go elsewhere.
     WorkerLost { worker: WorkerId, attempts: usize },
+    /// A drained worker holds no attempt.
+    Emptied { worker: WorkerId },
     /// A report was for an attempt that is not current.
     StaleReport { worker: WorkerId, report: &'static str, task_id: TaskId, attempt: u32 },
     /// An attempt failed, and the task is tried again after a wait.
@@ -230,6 +240,10 @@ impl Scheduler {
                 let answer = self.update_queue(now, &queue, &update, effects);
                 effects.push(Effect::Answer(answer));
             }
+            Event::SetDrained { worker, drained } => {
+                let answer = self.set_drained(&worker, drained, effects);
+                effects.push(Effect::Answer(answer));
+            }
             Event::Hello(hello) => self.hello(now, hello, effects),
             Event::Report { worker, incarnation, report } => {
                 if self.fleet.is(&worker, incarnation) {
@@ -238,7 +252,7 @@ impl Scheduler {
             }
             Event::Draining { worker, incarnation } => {
                 if self.fleet.is(&worker, incarnation) {
-                    self.fleet.drain(&worker);
+                    self.fleet.stop(&worker);
                 }
             }
             Event::LinkLost { worker, incarnation } => self.link_lost(now, &worker, incarnation),
@@ -248,6 +262,7 @@ impl Scheduler {
             Event::Expire => self.expire(now, effects),
         }
         self.place(now, effects);
+        self.tell_drains(effects);
     }
 
     /// When the next worker is lost, unless it says hello before, or has rested, or the next task has waited or run for long
@@ -274,6 +289,7 @@ impl Scheduler {
                 self.lose(now, &worker, effects);
             }
         }
+        self.fleet.drains.wake(now.monotonic);
         self.ring(now, effects);
         self.queues.wake(now.monotonic);
     }

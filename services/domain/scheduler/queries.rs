@@ -26,6 +26,8 @@ pub struct Totals {
     pub workers: u32,
     pub slots: u32,
     pub busy_slots: u32,
+    /// There or not.
+    pub drained_workers: u64,
 }
 
 impl Scheduler {
@@ -148,6 +150,7 @@ impl Scheduler {
             workers,
             slots,
             busy_slots,
+            drained_workers: self.fleet.drains.len() as u64,
         }
     }
 }

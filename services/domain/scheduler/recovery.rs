@@ -24,6 +24,7 @@ impl Scheduler {
         for (queue, settings) in loaded.queues {
             scheduler.queues.set(now.monotonic, &queue, settings);
         }
+        scheduler.fleet.drains.restore(loaded.drained, now.monotonic.after(scheduler.limits.takeover_grace));
         for task in loaded.tasks {
             scheduler.restore(now, task);
         }

@@ -183,7 +183,7 @@ impl Leading {
                     }
                 }
                 Effect::Note(note) => self.stale_reports |= matches!(note, Note::StaleReport { .. }),
-                Effect::Push(_) => {}
+                Effect::Push(_) | Effect::Drain { .. } => {}
             }
         }
     }

@@ -89,7 +89,7 @@ impl World {
         let mut create = |path: String| {
             operations.0.push(Operation::Create { path, data: [].into(), ephemeral: false });
         };
-        for path in [paths::ELECTION, paths::WORKERS, paths::TASKS, paths::ASSIGN, paths::QUEUES] {
+        for path in [paths::ELECTION, paths::WORKERS, paths::TASKS, paths::ASSIGN, paths::QUEUES, paths::DRAINS] {
             create(path.to_owned());
         }
         create(paths::NUMBER_ZERO.to_owned());

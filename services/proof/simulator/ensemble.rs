@@ -66,7 +66,15 @@ impl Ensemble {
     pub fn start(sim: Sim, network: Network) -> Self {
         let mut tree = Tree::default();
         let mut layout = Request::default();
-        let fixed = [paths::ELECTION, paths::NUMBER_ZERO, paths::WORKERS, paths::TASKS, paths::ASSIGN, paths::QUEUES];
+        let fixed = [
+            paths::ELECTION,
+            paths::NUMBER_ZERO,
+            paths::WORKERS,
+            paths::TASKS,
+            paths::ASSIGN,
+            paths::QUEUES,
+            paths::DRAINS,
+        ];
         let buckets = paths::buckets().map(|name| paths::child(paths::TASKS, &name));
         for path in fixed.map(str::to_owned).into_iter().chain(buckets) {
             layout.create(path, &[], CreateMode::Persistent).expect("a persistent node can be asked for");

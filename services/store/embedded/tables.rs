@@ -26,6 +26,8 @@ const ASSIGNMENTS: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("
 const WORKERS: TableDefinition<&str, ()> = TableDefinition::new("workers");
 /// By name. Not there before the first queue was set.
 const QUEUES: TableDefinition<&str, &[u8]> = TableDefinition::new("queues");
+/// By worker id. Not there before the first worker was drained.
+const DRAINS: TableDefinition<&str, &[u8]> = TableDefinition::new("drains");
 
 /// Why nothing was written.
 #[derive(Debug)]
@@ -150,6 +152,16 @@ impl Tables {
             Err(TableError::TableDoesNotExist(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        match transaction.open_table(DRAINS) {
+            Ok(drains) => {
+                for entry in drains.iter()? {
+                    let (key, value) = entry?;
+                    loaded.drained.extend(drained(key.value(), value.value()));
+                }
+            }
+            Err(TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(loaded)
     }
 }
@@ -165,6 +177,22 @@ fn queue(name: &str, data: &[u8]) -> Option<(QueueName, QueueSettings)> {
         }
         Err(problem) => {
             tracing::warn!(queue = name, problem, "the name of a queue cannot be read; ignored");
+            None
+        }
+    }
+}
+
+/// That there is a record says that the worker is drained, unless the record says otherwise.
+fn drained(id: &str, data: &[u8]) -> Option<WorkerId> {
+    let worker = id.parse::<WorkerId>().map_err(|problem| problem.to_string());
+    match worker.map(|worker| (wire::decode_drain(&worker, data), worker)) {
+        Ok((Ok(drained), worker)) => drained.then_some(worker),
+        Ok((Err(problem), worker)) => {
+            tracing::warn!(%worker, %problem, "whether a worker is drained cannot be read; it is until it is undrained");
+            Some(worker)
+        }
+        Err(problem) => {
+            tracing::warn!(worker = id, problem, "the id of a drained worker cannot be read; ignored");
             None
         }
     }
@@ -235,6 +263,7 @@ impl<'t> Writing<'t> {
             Change::Swept { task_id, worker } => self.unassign(worker, task_id),
             Change::WorkerForgotten { worker } => self.forget(worker),
             Change::QueueSet { queue, settings } => self.set_queue(queue, settings),
+            Change::DrainSet { worker, drained } => self.set_drain(worker, *drained),
         }
     }
 
@@ -245,6 +274,17 @@ impl<'t> Writing<'t> {
             queues.remove(queue.as_str())?;
         } else {
             queues.insert(queue.as_str(), wire::encode_queue(queue, settings).as_slice())?;
+        }
+        Ok(())
+    }
+
+    /// As rare.
+    fn set_drain(&mut self, worker: &WorkerId, drained: bool) -> Result<(), Refused> {
+        let mut drains = self.transaction.open_table(DRAINS)?;
+        if drained {
+            drains.insert(worker.as_str(), wire::encode_drain(worker, true).as_slice())?;
+        } else {
+            drains.remove(worker.as_str())?;
         }
         Ok(())
     }
@@ -305,6 +345,9 @@ impl Tables {
             let mut queues = transaction.open_table(QUEUES).expect("opens");
             queues.insert("bad-queue", garbage).expect("inserts");
             queues.insert("../not a queue", garbage).expect("inserts");
+            let mut drains = transaction.open_table(DRAINS).expect("opens");
+            drains.insert("bad-drain", garbage).expect("inserts");
+            drains.insert("../not a worker", garbage).expect("inserts");
         }
         transaction.commit().expect("commits");
     }

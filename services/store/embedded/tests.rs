@@ -148,6 +148,7 @@ async fn records_that_do_not_decode_are_set_aside_and_stop_nobody() {
     assert!(loaded.assignments.is_empty(), "{:?}", loaded.assignments);
     let paused = QueueSettings { paused: true, ..QueueSettings::default() };
     assert_eq!(loaded.queues, [("bad-queue".parse().expect("a name"), paused)]);
+    assert_eq!(loaded.drained, ["bad-drain".parse().expect("an id")]);
     // As a leader does that leaves alone what is set aside.
     let forgotten = loaded.workers.into_iter().map(|worker| Change::WorkerForgotten { worker });
     leadership.commit(forgotten.chain([submitted("next")]).collect()).await.expect("works on");

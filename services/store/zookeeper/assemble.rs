@@ -65,6 +65,7 @@ pub struct Assembly {
     pub(super) assignments: Vec<Assignment>,
     pub(super) packed_assignments: Vec<(PackId, Assignment)>,
     pub(super) queues: Vec<(QueueName, QueueSettings)>,
+    pub(super) drained: Vec<WorkerId>,
 }
 
 /// A task with a node of its own.
@@ -86,6 +87,7 @@ impl Assembly {
             Place::StatusPack(name) => self.status_pack(name, node),
             Place::AssignmentPack(worker, name) => self.assignment_pack(&worker, name, node),
             Place::Queue(name) => self.queue(name, node),
+            Place::Drain(worker) => self.drain(worker, node),
         }
     }
 
@@ -149,6 +151,20 @@ impl Assembly {
         });
         self.known.queues.insert(name.clone(), removable);
         self.queues.push((name, settings));
+    }
+
+    /// That there is a node says that the worker is drained, unless the node says otherwise.
+    fn drain(&mut self, worker: WorkerId, node: Readable) {
+        let removable = node.as_ref().is_ok_and(|found| found.children == 0);
+        let drained =
+            node.and_then(|found| wire::decode_drain(&worker, &found.data).map_err(|error| error.to_string()));
+        let drained = drained.unwrap_or_else(|problem| {
+            let what = "whether a worker is drained cannot be read; it is until it is undrained";
+            self.aside.note(&paths::drain(&worker), problem, what);
+            true
+        });
+        self.known.drains.insert(worker.clone(), removable);
+        self.drained.extend(drained.then_some(worker));
     }
 
     fn task_pack(&mut self, name: PackName, node: Readable) {
@@ -272,12 +288,23 @@ mod tests {
 
     #[test]
     fn a_tree_of_the_fixed_nodes_alone_is_empty_and_what_is_foreign_in_it_is_in_nobodys_way() {
-        let fixed =
-            ["/", "/election", "/election/x-latch-0000000001", "/master", "/workers", "/tasks", "/tasks/0f", "/queues"];
+        let fixed = [
+            "/",
+            "/election",
+            "/election/x-latch-0000000001",
+            "/master",
+            "/workers",
+            "/tasks",
+            "/tasks/0f",
+            "/queues",
+            "/drains",
+        ];
         let foreign = [
             "/Ours",
             "/queues/UPPER",
             "/queues/q/below",
+            "/drains/UPPER",
+            "/drains/w/below",
             "/tasks/zz",
             "/tasks/00/UPPER",
             "/assign/@w",

@@ -109,6 +109,7 @@ impl<'a, O: Operations> Draft<'a, O> {
             Change::Swept { task_id, worker } => self.release_assignment(task_id, worker),
             Change::WorkerForgotten { worker } => self.forget(worker),
             Change::QueueSet { queue, settings } => self.set_queue(queue, settings),
+            Change::DrainSet { worker, drained } => self.set_drain(worker, *drained),
         }
     }
 
@@ -237,6 +238,22 @@ impl<'a, O: Operations> Draft<'a, O> {
             }
             Some(true) if is_default => {
                 self.known.queues.remove(queue);
+                self.operations.delete(path, Expect::Present)
+            }
+            Some(_) => self.operations.set(path, &data, Expect::Present),
+        }
+    }
+
+    fn set_drain(&mut self, worker: &WorkerId, drained: bool) -> Result<(), Error> {
+        let (path, data) = (paths::drain(worker), wire::encode_drain(worker, drained));
+        match self.known.drains.get(worker) {
+            None if !drained => Ok(()),
+            None => {
+                self.known.drains.insert(worker.clone(), true);
+                self.operations.create(path, &data, CreateMode::Persistent)
+            }
+            Some(true) if !drained => {
+                self.known.drains.remove(worker);
                 self.operations.delete(path, Expect::Present)
             }
             Some(_) => self.operations.set(path, &data, Expect::Present),

@@ -126,11 +126,14 @@ impl Codec {
             [] => ("format", text(data)),
             ["master"] => ("leader", json(data)),
             ["tasks"] => ("directory", text(data)),
-            ["election" | "workers" | "assign" | "queues"] | ["tasks" | "assign", _] => ("directory", empty(data)),
+            ["election" | "workers" | "assign" | "queues" | "drains"] | ["tasks" | "assign", _] => {
+                ("directory", empty(data))
+            }
             ["election", name] if paths::term(name).is_some() => ("candidate", json(data)),
             ["workers", _] => ("worker", json(data)),
             ["tasks" | "assign", _, name] if name.starts_with('@') => self.pack(&path, data),
             ["queues", name] => ("queue", self.queue(name, data)),
+            ["drains", worker] => ("drain", self.drain(worker, data)),
             ["tasks", _, id] => ("task", self.task(id, data)),
             ["tasks", _, _, paths::STATUS] => ("status", self.status(data)),
             ["assign", worker, id] => ("assignment", self.assignment(worker, id, data)),
@@ -162,6 +165,12 @@ impl Codec {
         let name = name.parse().map_err(|error| format!("its name is not the name of a queue: {error}"))?;
         wire::decode_queue(&name, data).map_err(|error| error.to_string())?;
         self.message("QueueRecord", data)
+    }
+
+    fn drain(&self, worker: &str, data: &[u8]) -> Result<Value, String> {
+        let worker = worker.parse().map_err(|error| format!("its name is not the id of a worker: {error}"))?;
+        wire::decode_drain(&worker, data).map_err(|error| error.to_string())?;
+        self.message("DrainRecord", data)
     }
 
     fn pack(&self, path: &str, data: &[u8]) -> (&'static str, Result<Value, String>) {

@@ -18,6 +18,8 @@ pub struct Known {
     pub occupied: HashSet<WorkerId>,
     /// Queues with a node, and whether that can be removed: somebody may have put something under it.
     pub queues: HashMap<QueueName, bool>,
+    /// The same of workers that are drained.
+    pub drains: HashMap<WorkerId, bool>,
     /// Packs of which no entry counts any more, still to be deleted.
     pub spent: Vec<PackId>,
 }
@@ -77,5 +79,6 @@ impl std::hash::Hash for Known {
         self.workers.iter().collect::<BTreeSet<_>>().hash(hasher);
         self.occupied.iter().collect::<BTreeSet<_>>().hash(hasher);
         self.queues.iter().collect::<BTreeMap<_, _>>().hash(hasher);
+        self.drains.iter().collect::<BTreeMap<_, _>>().hash(hasher);
     }
 }

@@ -105,7 +105,8 @@ async fn write(
             empty = false;
             multi.set(paths::ROOT.to_owned(), FORMAT.to_string().as_bytes(), expect)?;
         }
-        let fixed = [paths::ELECTION, paths::WORKERS, paths::TASKS, paths::ASSIGN, paths::QUEUES].map(str::to_owned);
+        let fixed = [paths::ELECTION, paths::WORKERS, paths::TASKS, paths::ASSIGN, paths::QUEUES, paths::DRAINS]
+            .map(str::to_owned);
         let buckets = paths::buckets().map(|name| paths::child(paths::TASKS, &name));
         for path in fixed.into_iter().chain(buckets).filter(|path| !present.contains(path)) {
             empty = false;

@@ -21,7 +21,7 @@ use crate::{
 /// Listings on their way at once: of a million tasks, each carries about 200 KiB of names.
 const LISTINGS: usize = 8;
 
-/// Reads all tasks, assignments and queues.
+/// Reads all tasks, assignments, queues and drains.
 ///
 /// # Errors
 /// The reading failed; what is wrong with a node is none.
@@ -29,7 +29,9 @@ pub async fn load(client: &Client, limit: Duration) -> Result<(Loaded, Known), S
     let mut assembly = Assembly::default();
     load_tasks(client, limit, &mut assembly).await?;
     load_assignments(client, limit, &mut assembly).await?;
-    load_queues(client, limit, &mut assembly).await?;
+    for directory in [paths::QUEUES, paths::DRAINS] {
+        load_under(client, limit, directory, &mut assembly).await?;
+    }
     Ok(assembly.finish())
 }
 
@@ -57,10 +59,17 @@ async fn load_assignments(client: &Client, limit: Duration, assembly: &mut Assem
     read_places(client, limit, places, assembly).await
 }
 
-async fn load_queues(client: &Client, limit: Duration, assembly: &mut Assembly) -> Result<(), StoreError> {
+/// What lies directly under this node.
+async fn load_under(
+    client: &Client,
+    limit: Duration,
+    directory: &'static str,
+    assembly: &mut Assembly,
+) -> Result<(), StoreError> {
     let mut places = Vec::new();
-    for name in within(limit, client.list_children(paths::QUEUES)).await.map_err(lost("listing the queues"))? {
-        let path = paths::child(paths::QUEUES, &name);
+    let names = within(limit, client.list_children(directory)).await.map_err(lost("listing queues and drains"))?;
+    for name in names {
+        let path = paths::child(directory, &name);
         match paths::place(&path) {
             Ok(place) => places.push((path, place)),
             Err(problem) => assembly.ignore(&path, problem),
@@ -78,7 +87,7 @@ async fn read_places(
     let one = |(path, _): &(String, Place)| [path.clone()];
     read(client, limit, places, one, |(_, place), [node]| add(assembly, place, node))
         .await
-        .map_err(lost("reading packed nodes, assignments and queues"))
+        .map_err(lost("reading packed nodes, assignments, queues and drains"))
 }
 
 /// What lies two levels under this node, by path; the level between is known to the assembly.

@@ -11,6 +11,7 @@ pub const WORKERS: &str = "/workers";
 pub const TASKS: &str = "/tasks";
 pub const ASSIGN: &str = "/assign";
 pub const QUEUES: &str = "/queues";
+pub const DRAINS: &str = "/drains";
 
 /// The name of a task's status node, under the task.
 pub const STATUS: &str = "status";
@@ -88,6 +89,10 @@ pub fn queue(name: &QueueName) -> String {
     format!("{QUEUES}/{name}")
 }
 
+pub fn drain(worker: &WorkerId) -> String {
+    format!("{DRAINS}/{worker}")
+}
+
 pub fn worker(id: &WorkerId) -> String {
     format!("{WORKERS}/{id}")
 }
@@ -125,6 +130,8 @@ pub enum Place {
     AssignmentPack(WorkerId, PackName),
     /// What holds for a queue.
     Queue(QueueName),
+    /// Whether a worker is drained.
+    Drain(WorkerId),
 }
 
 /// # Errors
@@ -133,9 +140,9 @@ pub fn place(path: &str) -> Result<Place, String> {
     let names: Vec<_> = path.split('/').skip(1).filter(|name| !name.is_empty()).collect();
     let invalid = |error: InvalidId| error.to_string();
     match names.as_slice() {
-        [] | ["election" | "master" | "workers" | "tasks" | "assign" | "queues"] | ["election" | "workers", _] => {
-            Ok(Place::Fixed)
-        }
+        []
+        | ["election" | "master" | "workers" | "tasks" | "assign" | "queues" | "drains"]
+        | ["election" | "workers", _] => Ok(Place::Fixed),
         ["tasks", name] if is_bucket(name) => Ok(Place::Fixed),
         ["tasks", _] => Err("is not a bucket".into()),
         ["tasks", here, name] if name.starts_with('@') => {
@@ -162,6 +169,7 @@ pub fn place(path: &str) -> Result<Place, String> {
             Ok(Place::Assignment(worker.parse().map_err(invalid)?, name.parse().map_err(invalid)?))
         }
         ["queues", name] => Ok(Place::Queue(name.parse().map_err(invalid)?)),
+        ["drains", worker] => Ok(Place::Drain(worker.parse().map_err(invalid)?)),
         _ => Err("is no node of Herdsman's".into()),
     }
 }

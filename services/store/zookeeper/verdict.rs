@@ -31,7 +31,7 @@ impl Assembly {
         self.count_removals();
         let assignments = self.add_assignments(&mut lives);
 
-        let Self { mut known, aside, queues, .. } = self;
+        let Self { mut known, aside, queues, drained, .. } = self;
         let mut tasks = Vec::with_capacity(lives.len());
         for (id, Life { task, spots }) in lives {
             for pack in spots.packs() {
@@ -54,7 +54,7 @@ impl Assembly {
         aside.ids.iter().for_each(|id| known.place(id, Spots::default()));
         let corrupt = aside.ids.into_iter().collect();
         let workers = known.workers.iter().cloned().collect();
-        (Loaded { tasks, assignments, corrupt, workers, queues }, known)
+        (Loaded { tasks, assignments, corrupt, workers, queues, drained }, known)
     }
 
     /// The tasks in packs that were not removed from them.

@@ -14,6 +14,7 @@ pub struct Disk {
     pub assignments: BTreeMap<(WorkerId, TaskId), Assignment>,
     pub places: BTreeSet<WorkerId>,
     pub queues: BTreeMap<QueueName, QueueSettings>,
+    pub drained: BTreeSet<WorkerId>,
 }
 
 impl Disk {
@@ -56,6 +57,12 @@ impl Disk {
                 self.queues.remove(&queue).expect("only what was set is taken back");
             }
             Change::QueueSet { queue, settings } => drop(self.queues.insert(queue, settings)),
+            Change::DrainSet { worker, drained: true } => {
+                assert!(self.drained.insert(worker), "drained twice");
+            }
+            Change::DrainSet { worker, drained: false } => {
+                assert!(self.drained.remove(&worker), "only what was drained is put back");
+            }
         }
     }
 
@@ -84,6 +91,7 @@ impl Disk {
             corrupt: Vec::new(),
             workers: self.places.iter().cloned().collect(),
             queues: self.queues.iter().map(|(queue, settings)| (queue.clone(), settings.clone())).collect(),
+            drained: self.drained.iter().cloned().collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What holds after every event, whatever it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{patience::delayed, timers::Timer},
@@ -18,6 +18,7 @@ pub fn check(world: &World) {
     counts_are_those_of_the_tasks(world);
     no_attempt_begins_twice(world);
     only_what_runs_has_progress(world);
+    whoever_waits_for_a_drain_knows_how_far_it_is(world);
 }
 
 /// What holds whenever something has become durable or has left.
@@ -126,6 +127,18 @@ fn only_what_runs_has_progress(world: &World) {
     for entry in world.scheduler.table.after(None) {
         let task = &entry.task;
         assert!(task.progress.is_none() || task.state == TaskState::Running, "{task:?}");
+    }
+}
+
+fn whoever_waits_for_a_drain_knows_how_far_it_is(world: &World) {
+    let scheduler = &world.scheduler;
+    let listed = scheduler.workers(&WorkerQuery { page_size: u32::MAX, after: None }).workers;
+    let drained: BTreeSet<_> = listed.iter().filter(|view| view.drained).map(|view| view.worker_id.clone()).collect();
+    assert_eq!(drained, world.ahead.drained, "a drain is durable, and the worker listed, there or not");
+    assert!(listed.is_sorted_by(|a, b| a.worker_id < b.worker_id), "{listed:?}");
+    for worker in &drained {
+        let drain = scheduler.drain(worker);
+        assert_eq!(world.told.get(worker), Some(&(drain.worker.busy_slots, drain.is_over())), "{worker}");
     }
 }
 

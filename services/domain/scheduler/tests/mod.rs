@@ -2,6 +2,7 @@
 
 mod disagreements;
 mod disk;
+mod drains;
 mod ended;
 pub(crate) mod hand;
 mod invariants;

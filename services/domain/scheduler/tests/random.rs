@@ -28,6 +28,7 @@ enum Step {
     Cut { worker: usize },
     Kill { worker: usize },
     Drain { worker: usize },
+    SetDrained { worker: usize, drained: bool },
     Begin { worker: usize },
     Progress { worker: usize, percent: u8 },
     End { worker: usize, how: u8 },
@@ -83,6 +84,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => worker.clone().prop_map(|worker| Step::Cut { worker }),
         1 => worker.clone().prop_map(|worker| Step::Kill { worker }),
         1 => worker.clone().prop_map(|worker| Step::Drain { worker }),
+        2 => (worker.clone(), any::<bool>()).prop_map(|(worker, drained)| Step::SetDrained { worker, drained }),
         2 => worker.clone().prop_map(|worker| Step::Begin { worker }),
         2 => (worker.clone(), 0..=100u8).prop_map(|(worker, percent)| Step::Progress { worker, percent }),
         6 => (worker.clone(), 0..6u8).prop_map(|(worker, how)| Step::End { worker, how }),
@@ -121,6 +123,7 @@ fn take(world: &mut World, step: &Step, lives: &mut u8) {
         Step::Cut { worker } => world.cut(WORKERS[worker]),
         Step::Kill { worker } => world.kill(WORKERS[worker]),
         Step::Drain { worker } => world.drain(WORKERS[worker]),
+        Step::SetDrained { worker, drained } => _ = world.set_drained(WORKERS[worker], drained),
         Step::Begin { worker } => world.started(WORKERS[worker]),
         Step::Progress { worker, percent } => progress(world, WORKERS[worker], percent),
         Step::End { worker, how } => end(world, WORKERS[worker], how),
@@ -185,6 +188,9 @@ fn heal(world: &mut World) {
     world.settle();
     for queue in ["default", "other"] {
         world.request_update(queue, &lifted());
+    }
+    for name in WORKERS {
+        world.set_drained(name, false);
     }
     world.start("w9", 255);
     let names = [&WORKERS[..], &["w9"]].concat();

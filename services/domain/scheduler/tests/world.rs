@@ -91,6 +91,8 @@ pub struct World {
     /// The task that was removed last, as it ended.
     removed: Option<Revision>,
     pub notes: Vec<Note>,
+    /// What whoever waits for the drain of a worker was told last: the attempts it held, and whether it was over.
+    pub told: BTreeMap<WorkerId, (u32, bool)>,
     /// How often each attempt was begun by any worker.
     pub runs: BTreeMap<AttemptId, u32>,
     answer: Option<Answer>,
@@ -122,6 +124,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             removed: None,
             notes: Vec::new(),
+            told: BTreeMap::new(),
             runs: BTreeMap::new(),
             answer: None,
         }
@@ -177,6 +180,10 @@ impl World {
         self.step(Event::UpdateQueue { queue: queue.parse().unwrap(), update: update.clone() })
     }
 
+    pub fn set_drained(&mut self, id: &str, drained: bool) -> Option<Answer> {
+        self.step(Event::SetDrained { worker: worker(id), drained })
+    }
+
     pub fn queue(&self, name: &str) -> QueueView {
         self.scheduler.queue(self.now, &name.parse().unwrap())
     }
@@ -206,6 +213,9 @@ impl World {
         self.ahead = self.disk.clone();
         let (scheduler, effects) = Scheduler::recover(self.limits.clone(), Term(self.term), self.now, self.disk.load());
         self.scheduler = scheduler;
+        // Whoever waits asks the new leader.
+        let drains = self.ahead.drained.iter().map(|worker| (worker.clone(), self.scheduler.drain(worker)));
+        self.told = drains.map(|(worker, drain)| (worker, (drain.worker.busy_slots, drain.is_over()))).collect();
         self.follow(effects, None);
         self.be_members();
     }
@@ -238,6 +248,9 @@ impl World {
         for effect in effects {
             self.waiting.push_back(match effect {
                 Effect::Change(change) => {
+                    if let Change::Assigned(assignment) = &change {
+                        assert!(!self.ahead.drained.contains(&assignment.worker), "{assignment:?} of a drained worker");
+                    }
                     self.ahead.apply(change.clone());
                     Waiting::Change(change)
                 }
@@ -253,6 +266,11 @@ impl World {
                     Waiting::Welcome(worker, link)
                 }
                 Effect::Refuse { worker } => Waiting::Refuse(worker, asker.expect("a refusal answers a hello")),
+                Effect::Drain { worker } => {
+                    let drain = self.scheduler.drain(&worker);
+                    self.told.insert(worker, (drain.worker.busy_slots, drain.is_over()));
+                    continue;
+                }
                 Effect::Note(note) => {
                     self.notes.push(note);
                     continue;

@@ -47,7 +47,9 @@ pub fn facts(written: &Written<'_>) -> Result<Vec<Fact>, String> {
             Operation::Check { .. } => {}
             Operation::Create { data, .. } => told(&place, data, &mut facts).map_err(wrong)?,
             Operation::Set { data, .. } => match place {
-                Place::Fixed | Place::Status(_) | Place::Queue(_) => told(&place, data, &mut facts).map_err(wrong)?,
+                Place::Fixed | Place::Status(_) | Place::Queue(_) | Place::Drain(_) => {
+                    told(&place, data, &mut facts).map_err(wrong)?;
+                }
                 other => return Err(wrong(format!("{other:?} was written again"))),
             },
             Operation::Delete { .. } => match place {
@@ -63,7 +65,8 @@ pub fn facts(written: &Written<'_>) -> Result<Vec<Fact>, String> {
                 | Place::TaskPack(_)
                 | Place::StatusPack(_)
                 | Place::AssignmentPack(..)
-                | Place::Queue(_) => {}
+                | Place::Queue(_)
+                | Place::Drain(_) => {}
             },
         }
     }
@@ -74,7 +77,7 @@ pub fn facts(written: &Written<'_>) -> Result<Vec<Fact>, String> {
 fn told(place: &Place, data: &[u8], facts: &mut Vec<Fact>) -> Result<(), String> {
     let text = |error: wire::InvalidField| error.to_string();
     match place {
-        Place::Fixed | Place::Worker(_) | Place::Queue(_) => {}
+        Place::Fixed | Place::Worker(_) | Place::Queue(_) | Place::Drain(_) => {}
         Place::Task(id) => facts.push(Fact::Submitted(wire::decode_submission(id, data).map_err(text)?)),
         Place::Status(id) => facts.push(Fact::Status(id.clone(), wire::decode_status(data).map_err(text)?)),
         Place::Assignment(worker, id) => {

@@ -210,5 +210,5 @@ impl Oracle {
 
 /// Nodes that only a leader may write.
 fn is_of_leaders(path: &str) -> bool {
-    [paths::TASKS, paths::ASSIGN, paths::QUEUES].iter().any(|top| path.starts_with(top))
+    [paths::TASKS, paths::ASSIGN, paths::QUEUES, paths::DRAINS].iter().any(|top| path.starts_with(top))
 }

@@ -32,8 +32,8 @@ struct Tree {
 
 impl Tree {
     fn new() -> Self {
-        let fixed =
-            [paths::ROOT, paths::ELECTION, FENCE, paths::TASKS, paths::ASSIGN, paths::QUEUES].map(str::to_owned);
+        let fixed = [paths::ROOT, paths::ELECTION, FENCE, paths::TASKS, paths::ASSIGN, paths::QUEUES, paths::DRAINS]
+            .map(str::to_owned);
         let buckets = paths::buckets().map(|name| paths::child(paths::TASKS, &name));
         Self { nodes: fixed.into_iter().chain(buckets).map(|path| (path, Vec::new())).collect(), operations: 0 }
     }
