@@ -3,6 +3,7 @@
 mod acts;
 mod bad_input;
 mod drains;
+mod explains;
 mod lives;
 mod output;
 mod patience;

@@ -1,8 +1,9 @@
 //! Workers out of service, whatever becomes of the leader and of their processes.
 
 use herdsman::wire::proto::v1::{
-    CancelTaskRequest, DrainWorkerRequest, ListWorkersRequest, TaskState, UndrainWorkerRequest, WatchDrainRequest,
-    Worker, WorkerState, cluster_service_client::ClusterServiceClient,
+    CancelTaskRequest, DrainWorkerRequest, ExplainTaskRequest, ListWorkersRequest, PendingReason, TaskState,
+    UndrainWorkerRequest, WatchDrainRequest, Worker, WorkerState, cluster_service_client::ClusterServiceClient,
+    pending_reason::Reason,
 };
 use tonic::transport::Channel;
 
@@ -73,6 +74,10 @@ async fn a_drain_outlives_the_worker_s_process_and_every_leader() {
     cluster.workers[other].ended(LIMIT).await;
     submit(&mut tasks, request("returns", "noop", "")).await;
     assert_eq!(get(&mut tasks, "returns").await.state(), TaskState::Pending);
+    let explain = ExplainTaskRequest { task_id: "returns".into() };
+    let explained = tasks.explain_task(explain).await.unwrap().into_inner();
+    let drained = |reason: &PendingReason| matches!(&reason.reason, Some(Reason::WorkersUnavailable(it)) if it.drained_count == 1);
+    assert!(explained.reasons.iter().any(drained), "{:?}", explained.reasons);
     service.undrain_worker(UndrainWorkerRequest { worker_id: "worker-0".into() }).await.unwrap();
     assert_eq!(ended(&mut tasks, "returns").await.worker_id, "worker-0");
 }

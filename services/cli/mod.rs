@@ -6,6 +6,7 @@ mod cluster;
 mod dev;
 mod drain;
 mod exit;
+mod explain;
 mod filter;
 mod follow;
 mod health;
@@ -96,6 +97,8 @@ enum Command {
     Logs(Told<logs::Logs>),
     /// Show tasks with their payload and result
     Get(Told<tasks::Get>),
+    /// Say why tasks wait, or what became of them
+    Explain(Told<explain::Explain>),
     /// List tasks
     List(Told<list::List>),
     /// Cancel tasks
@@ -183,6 +186,10 @@ impl Cli {
                 verb.run(&output).await
             }
             Command::Get(told) => {
+                let (verb, output) = told.parts();
+                verb.run(&output).await
+            }
+            Command::Explain(told) => {
                 let (verb, output) = told.parts();
                 verb.run(&output).await
             }

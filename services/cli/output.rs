@@ -25,6 +25,10 @@ pub(super) trait Shown: Message {
 impl Shown for v1::Task {
     const NAME: &str = "herdsman.v1.Task";
 }
+impl Shown for v1::ExplainTaskResponse {
+    const NAME: &str = "herdsman.v1.ExplainTaskResponse";
+}
+
 impl Shown for v1::ReadTaskOutputResponse {
     const NAME: &str = "herdsman.v1.ReadTaskOutputResponse";
 }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Incarnation, MAX_DRAINED_WORKERS, QueueName, QueuePage, QueueQuery, QueueSettings, QueueUpdate, QueueView,
-    Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer,
+    Explanation, Incarnation, MAX_DRAINED_WORKERS, QueueName, QueuePage, QueueQuery, QueueSettings, QueueUpdate,
+    QueueView, Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer,
 };
 
 /// One question to the leader. Asking again is always safe: submits are idempotent by id, cancels by nature.
@@ -33,6 +33,10 @@ pub enum Call {
         task_id: TaskId,
     },
     Get {
+        task_id: TaskId,
+    },
+    /// Why it waits.
+    Explain {
         task_id: TaskId,
     },
     List(ListQuery),
@@ -113,6 +117,7 @@ pub enum Answer {
     Cluster(Box<ClusterView>),
     Workers(WorkerPage),
     Located(Box<Located>),
+    Explained(Box<Explanation>),
     Queues(QueuePage),
     /// Of a question for one, or an update.
     Queue(Box<QueueView>),

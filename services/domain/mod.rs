@@ -5,6 +5,7 @@
 
 mod call;
 mod change;
+mod explanation;
 mod filter;
 mod fleet;
 mod id;
@@ -21,6 +22,7 @@ pub use call::{
     WorkerQuery, WorkerState, WorkerView,
 };
 pub use change::{Assignment, Change, Loaded, LoadedTask, Status, Submission};
+pub use explanation::{Explanation, PendingReason, UnavailableWorkers};
 pub use filter::{TaskFilter, TimeRange};
 pub use fleet::{AttemptId, MAX_DRAINED_WORKERS, Member, Order, Report, RunningAttempt, WorkerHello, WorkerOffer};
 pub use id::{Fence, Incarnation, InvalidId, Kind, QueueName, Revision, TaskId, Term, WorkerId};

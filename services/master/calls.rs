@@ -103,6 +103,10 @@ impl Driver {
                 let answer = self.scheduler.locate(&task_id);
                 self.reply(&asker, answer);
             }
+            Call::Explain { task_id } => {
+                let answer = self.scheduler.explain(self.clock.now(), &task_id);
+                self.reply(&asker, answer);
+            }
             Call::Workers(query) => {
                 let answer = Answer::Workers(self.scheduler.workers(&query));
                 self.reply(&asker, answer);

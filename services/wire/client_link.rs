@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Detail, InvalidField,
     cluster::{cluster_from_proto, cluster_to_proto, drain_to_proto, worker_from_proto, worker_to_proto},
+    explanation::{explanation_from_proto, explanation_to_proto},
     filter_from_proto, filter_to_proto, items, name, names, optional_name,
     proto::{internal::v1 as link, v1},
     queue::{queue_from_proto, queue_to_proto, queue_update_from_proto, queue_update_to_proto},
@@ -76,6 +77,7 @@ pub fn detail_of(call: &Call) -> Detail {
         | Call::WatchFilter { .. }
         | Call::Cluster
         | Call::Locate { .. }
+        | Call::Explain { .. }
         | Call::Workers(_)
         | Call::Queues(_)
         | Call::Queue { .. }
@@ -209,6 +211,7 @@ fn call_to_proto(call: Call) -> link::call::Question {
             update: Some(queue_update_to_proto(&queue, &update)),
             paused: update.paused,
         }),
+        Call::Explain { task_id } => Question::Explain(v1::ExplainTaskRequest { task_id: task_id.to_string() }),
         Call::SetDrained { worker_id, drained } => {
             Question::SetDrained(link::SetDrainedCall { worker_id: worker_id.to_string(), drained })
         }
@@ -263,6 +266,7 @@ fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, Inval
             let (queue, update) = queue_update_from_proto(&update).map_err(|error| error.within("update"))?;
             Call::UpdateQueue { queue, update: QueueUpdate { paused, ..update } }
         }
+        Question::Explain(explain) => Call::Explain { task_id: name("task_id", &explain.task_id)? },
         Question::SetDrained(link::SetDrainedCall { worker_id, drained }) => {
             Call::SetDrained { worker_id: name("worker_id", &worker_id)?, drained }
         }
@@ -295,6 +299,7 @@ fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
             next_after_name: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
         Answer::Queue(view) => link::reply::Answer::Queue(queue_to_proto(view)),
+        Answer::Explained(explanation) => link::reply::Answer::Explained(explanation_to_proto(explanation)),
         Answer::Worker(view) => link::reply::Answer::Worker(worker_to_proto(view)),
         Answer::Drain(view) => link::reply::Answer::Drain(drain_to_proto(view)),
         Answer::Refused(refusal) => link::reply::Answer::Refusal(refusal_to_proto(refusal)),
@@ -334,6 +339,9 @@ fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, Inva
         link::reply::Answer::Queue(queue) => {
             Answer::Queue(Box::new(queue_from_proto(queue).map_err(|error| error.within("reply.queue"))?))
         }
+        link::reply::Answer::Explained(explained) => Answer::Explained(Box::new(
+            explanation_from_proto(explained).map_err(|error| error.within("reply.explained"))?,
+        )),
         link::reply::Answer::Worker(worker) => {
             Answer::Worker(Box::new(worker_from_proto(worker).map_err(|error| error.within("reply.worker"))?))
         }

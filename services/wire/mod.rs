@@ -3,6 +3,7 @@
 
 mod client_link;
 mod cluster;
+mod explanation;
 mod filter;
 mod pack;
 mod policy;
@@ -16,6 +17,7 @@ mod worker_link;
 
 pub use client_link::{ClientToLeader, LeaderToClient, detail_of};
 pub use cluster::{cluster_from_proto, cluster_to_proto, drain_to_proto, worker_from_proto, worker_to_proto};
+pub use explanation::{explanation_from_proto, explanation_to_proto, no_leader_to_proto};
 pub use filter::{filter_from_proto, filter_to_proto};
 pub use pack::{
     StatusEntry, UnreadableEntry, decode_assignment_entry, decode_pack, decode_packed_submission, decode_status_entry,

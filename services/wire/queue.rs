@@ -144,19 +144,25 @@ fn number(field: &str, value: i32, least: u32, most: u32) -> Result<u32, Invalid
     in_range.ok_or_else(|| InvalidField::new(field, format!("must be {least} to {most}, is {value}")))
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in the range of a rate")]
 fn rate(per_second: f64) -> Result<LimitUpdate<Rate>, InvalidField> {
     if per_second == 0.0 {
         return Ok(LimitUpdate::Lifted);
     }
+    rate_of("max_starts_per_second", per_second).map(LimitUpdate::To)
+}
+
+/// # Errors
+/// It is no rate.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in the range of a rate")]
+pub(super) fn rate_of(field: &str, per_second: f64) -> Result<Rate, InvalidField> {
     let thousandths = (per_second * THOUSANDTHS).round();
     let in_range = (1.0..=f64::from(Rate::MAX_THOUSANDTHS)).contains(&thousandths);
     let rate = in_range.then_some(thousandths as u32).and_then(Rate::from_thousandths);
     let problem = || format!("must be 0, or 0.001 to 1000000, is {per_second}");
-    rate.map(LimitUpdate::To).ok_or_else(|| InvalidField::new("max_starts_per_second", problem()))
+    rate.ok_or_else(|| InvalidField::new(field, problem()))
 }
 
-fn per_second(rate: Option<Rate>) -> f64 {
+pub(super) fn per_second(rate: Option<Rate>) -> f64 {
     rate.map_or(0.0, |rate| f64::from(rate.thousandths()) / THOUSANDTHS)
 }
 

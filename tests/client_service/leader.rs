@@ -13,8 +13,9 @@ use std::{
 use futures::{Stream, StreamExt};
 use herdsman::{
     domain::{
-        Answer, Call, ClusterView, Fence, Located, Outcome, Page, QueuePage, QueueSettings, QueueState, QueueView,
-        Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall, WorkerOffer, WorkerPage,
+        Answer, Call, ClusterView, Explanation, Fence, Located, Outcome, Page, PendingReason, QueuePage, QueueSettings,
+        QueueState, QueueView, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall,
+        WorkerOffer, WorkerPage,
     },
     store::{Candidate, Leader, Leadership, Registration, Store, StoreError},
     wire::{
@@ -166,6 +167,12 @@ impl World {
                 tasks: [0; TaskState::ALL.len()],
                 oldest_pending: None,
             })),
+            Call::Explain { task_id } => {
+                self.tasks.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |task| {
+                    let reasons = vec![PendingReason::AboutToStart];
+                    Answer::Explained(Box::new(Explanation { task: task.clone(), reasons, worker: None }))
+                })
+            }
             Call::SetDrained { .. } | Call::AwaitDrain { .. } => Answer::Refused(Refusal::WorkerNotFound),
             Call::Cluster => Answer::Cluster(Box::new(ClusterView {
                 address: "here:1".into(),

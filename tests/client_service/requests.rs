@@ -4,9 +4,10 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use herdsman::{
     domain::{MAX_PAYLOAD_BYTES, TaskState},
     wire::proto::v1::{
-        CancelTaskRequest, GetClusterRequest, GetTaskRequest, ListTasksRequest, SubmitTasksRequest, TaskFilter,
-        TaskIds, TaskSpec, WatchTaskRequest, WatchTasksRequest, cluster_service_client::ClusterServiceClient,
-        submit_task_outcome::Outcome, watch_tasks_request::Target,
+        CancelTaskRequest, ExplainTaskRequest, GetClusterRequest, GetTaskRequest, ListTasksRequest, SubmitTasksRequest,
+        TaskFilter, TaskIds, TaskSpec, WatchTaskRequest, WatchTasksRequest,
+        cluster_service_client::ClusterServiceClient, pending_reason::Reason, submit_task_outcome::Outcome,
+        watch_tasks_request::Target,
     },
 };
 use tonic::{Code, Status};
@@ -185,6 +186,15 @@ async fn without_a_leader_every_item_of_a_long_batch_says_when_to_try_again_and_
         let Some(Outcome::Error(error)) = outcome.outcome else { panic!("{outcome:?}") };
         assert_eq!((error.reason.as_str(), error.retry_delay.is_some()), ("NO_LEADER", true));
     }
+}
+
+#[tokio::test]
+async fn without_a_leader_that_is_why_a_task_waits() {
+    let house = House::build().await;
+    let request = ExplainTaskRequest { task_id: "a".into() };
+    let explained = within(house.tasks().await.explain_task(request)).await.unwrap().into_inner();
+    assert_eq!((explained.task, explained.reasons.len()), (None, 1));
+    assert!(matches!(explained.reasons[0].reason, Some(Reason::NoLeader(_))), "{:?}", explained.reasons);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::support::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "dev",
     "master",
     "worker",
@@ -19,6 +19,7 @@ const VERBS: [&str; 22] = [
     "watch",
     "logs",
     "get",
+    "explain",
     "list",
     "cancel",
     "retry",
@@ -44,8 +45,8 @@ async fn every_verb_explains_itself() {
         assert!(help.text().contains("Usage: herdsman"), "{help:?}");
     }
     for verb in [
-        "dev", "worker", "submit", "watch", "logs", "list", "cancel", "retry", "delete", "drain", "queue", "bench",
-        "inspect", "health",
+        "dev", "worker", "submit", "watch", "logs", "explain", "list", "cancel", "retry", "delete", "drain", "queue",
+        "bench", "inspect", "health",
     ] {
         let help = herdsman(&[verb, "--help"]).await.well();
         assert!(help.text().contains("\nExamples:\n"), "{verb} has no examples: {help:?}");

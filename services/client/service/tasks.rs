@@ -11,22 +11,22 @@ use super::{
     many::Act,
     output::{self, Output},
     page_token::{self, Listing},
-    request,
+    request, unfitting,
     watches::{self, Updates},
 };
 use crate::{
     client::hub::Target,
-    domain::{Call, Refusal, Revision, Task, TaskId},
+    domain::{Answer, Call, Refusal, Revision, Task, TaskId},
     runtime::telemetry,
     wire::{
-        CallError, Detail, InvalidField,
+        CallError, Detail, InvalidField, explanation_to_proto, no_leader_to_proto,
         proto::v1::{
             self, CancelTaskRequest, CancelTaskResponse, CancelTasksRequest, CancelTasksResponse, DeleteTaskRequest,
-            DeleteTaskResponse, DeleteTasksRequest, DeleteTasksResponse, GetTaskRequest, GetTaskResponse,
-            ListTasksRequest, ListTasksResponse, ReadTaskOutputRequest, RetryTaskRequest, RetryTaskResponse,
-            RetryTasksRequest, RetryTasksResponse, SubmitTaskRequest, SubmitTaskResponse, SubmitTasksRequest,
-            SubmitTasksResponse, WatchTaskRequest, WatchTaskResponse, WatchTasksRequest, WatchTasksResponse,
-            submit_task_outcome::Outcome, task_service_server::TaskService,
+            DeleteTaskResponse, DeleteTasksRequest, DeleteTasksResponse, ExplainTaskRequest, ExplainTaskResponse,
+            GetTaskRequest, GetTaskResponse, ListTasksRequest, ListTasksResponse, ReadTaskOutputRequest,
+            RetryTaskRequest, RetryTaskResponse, RetryTasksRequest, RetryTasksResponse, SubmitTaskRequest,
+            SubmitTaskResponse, SubmitTasksRequest, SubmitTasksResponse, WatchTaskRequest, WatchTaskResponse,
+            WatchTasksRequest, WatchTasksResponse, submit_task_outcome::Outcome, task_service_server::TaskService,
         },
         task_to_proto,
     },
@@ -74,6 +74,23 @@ impl TaskService for Tasks {
                 let call = Call::Get { task_id: id.clone() };
                 let task = self.0.ask_for_task(call, context).await.map_err(|error| error.status(Some(&id)))?;
                 Ok(GetTaskResponse { task: Some(task_to_proto(&task, Detail::Full)) })
+            })
+            .await
+    }
+
+    async fn explain_task(
+        &self,
+        request: Request<ExplainTaskRequest>,
+    ) -> Result<Response<ExplainTaskResponse>, Status> {
+        self.0
+            .unary("ExplainTask", request, async |request, context| {
+                let id = request::task_id(&request.task_id).map_err(invalid)?;
+                match self.0.ask(Call::Explain { task_id: id.clone() }, context).await {
+                    Ok(Answer::Explained(explanation)) => Ok(explanation_to_proto(&explanation)),
+                    Ok(_) => Err(unfitting().status(Some(&id))),
+                    Err(CallError::NoLeader) => Ok(no_leader_to_proto()),
+                    Err(error) => Err(error.status(Some(&id))),
+                }
             })
             .await
     }

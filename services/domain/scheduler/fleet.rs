@@ -84,11 +84,21 @@ impl Worker {
         self.suspects == 0
     }
 
+    /// Every slot holds an attempt.
+    pub fn is_full(&self) -> bool {
+        self.holds.len() >= self.slots()
+    }
+
+    /// Its process is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.retired.stopping
+    }
+
     fn slots(&self) -> usize {
         self.offer.as_ref().map_or(0, |offer| offer.slots as usize)
     }
 
-    fn state(&self) -> WorkerState {
+    pub fn state(&self) -> WorkerState {
         if !self.linked {
             WorkerState::Disconnected
         } else if !self.retired.stopping && self.retired.drained && self.holds.is_empty() {
@@ -113,13 +123,14 @@ impl Worker {
         }
     }
 
-    fn rests(&self) -> bool {
+    /// For the moment it gets nothing new.
+    pub fn rests(&self) -> bool {
         self.linked && self.due.is_some()
     }
 
     /// How full it is, in thousandths, if it is open.
     fn load(&self) -> Option<usize> {
-        let open = self.state() == WorkerState::Ready && !self.rests() && self.holds.len() < self.slots();
+        let open = self.state() == WorkerState::Ready && !self.rests() && !self.is_full();
         open.then(|| self.holds.len() * 1_000 / self.slots())
     }
 }
@@ -294,6 +305,10 @@ impl Fleet {
         linked.fold((0, 0, 0), |(workers, slots, busy), worker| {
             (workers + 1, slots + narrow(worker.slots()), busy + narrow(worker.holds.len()))
         })
+    }
+
+    pub fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.values()
     }
 
     /// Every worker, in the order of ids, after one of them; the drained ones also while they are away.

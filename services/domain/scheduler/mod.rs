@@ -15,6 +15,7 @@ mod bucket;
 mod calls;
 mod drains;
 mod ended;
+mod explain;
 mod fleet;
 mod lanes;
 mod patience;

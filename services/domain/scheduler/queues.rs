@@ -50,15 +50,22 @@ impl Queue {
         &self.counts
     }
 
+    pub fn count(&self, state: TaskState) -> u64 {
+        self.counts[state as usize]
+    }
+
     /// None: its tasks may start.
     pub fn closed(&self, now: Monotonic) -> Option<Closed> {
-        if self.settings.paused {
-            return Some(Closed::Paused);
-        }
-        if self.is_at_max_running() {
-            return Some(Closed::Running);
-        }
-        self.next_token(now).map(Closed::Starts)
+        self.closings(now).next()
+    }
+
+    /// All that keeps its tasks from starting.
+    pub fn closings(&self, now: Monotonic) -> impl Iterator<Item = Closed> {
+        let paused = self.settings.paused.then_some(Closed::Paused);
+        let running = self.is_at_max_running().then_some(Closed::Running);
+        // Asked for last, as only the last is an effort.
+        let starts = std::iter::once_with(move || self.next_token(now).map(Closed::Starts)).flatten();
+        paused.into_iter().chain(running).chain(starts)
     }
 
     pub fn state(&self, now: Monotonic) -> QueueState {

@@ -6,7 +6,7 @@ use super::{
     super::{patience::delayed, timers::Timer},
     world::{SLOTS, World},
 };
-use crate::domain::{QueueSettings, TaskState, Trials, WorkerQuery};
+use crate::domain::{Answer, Explanation, PendingReason, QueueSettings, TaskState, Trials, WorkerQuery};
 
 /// What holds in the leader's memory, whatever of it is durable already.
 pub fn check(world: &World) {
@@ -18,6 +18,7 @@ pub fn check(world: &World) {
     counts_are_those_of_the_tasks(world);
     no_attempt_begins_twice(world);
     only_what_runs_has_progress(world);
+    whoever_is_pending_has_a_reason_and_nobody_else(world);
     whoever_waits_for_a_drain_knows_how_far_it_is(world);
 }
 
@@ -127,6 +128,17 @@ fn only_what_runs_has_progress(world: &World) {
     for entry in world.scheduler.table.after(None) {
         let task = &entry.task;
         assert!(task.progress.is_none() || task.state == TaskState::Running, "{task:?}");
+    }
+}
+
+fn whoever_is_pending_has_a_reason_and_nobody_else(world: &World) {
+    for entry in world.scheduler.table.after(None) {
+        let (id, pending) = (&entry.task.id, entry.task.state == TaskState::Pending);
+        let Answer::Explained(explanation) = world.scheduler.explain(world.now, id) else { panic!("{id} is there") };
+        let Explanation { task, reasons, worker } = *explanation;
+        assert_eq!((reasons.is_empty(), task.worker.is_some() && worker.is_some()), (!pending, task.state.is_active()));
+        assert!(!reasons.contains(&PendingReason::AboutToStart), "{id} was to start in this step");
+        assert!(!reasons.contains(&PendingReason::Other));
     }
 }
 

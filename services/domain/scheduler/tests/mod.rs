@@ -4,6 +4,7 @@ mod disagreements;
 mod disk;
 mod drains;
 mod ended;
+mod explain;
 pub(crate) mod hand;
 mod invariants;
 mod patience;
