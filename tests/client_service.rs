@@ -1,5 +1,6 @@
 //! The client service as its clients see it, with leaders that die, hang and come again as a test wants.
 
+mod draining;
 mod leader;
 mod requests;
 mod stopping;

@@ -1,7 +1,7 @@
 //! Leaders that do what a test says, over one world of tasks, as successive leaders share one store.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -13,9 +13,9 @@ use std::{
 use futures::{Stream, StreamExt};
 use herdsman::{
     domain::{
-        Answer, Call, ClusterView, Explanation, Fence, Located, Outcome, Page, PendingReason, QueuePage, QueueSettings,
-        QueueState, QueueView, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term, Wall,
-        WorkerOffer, WorkerPage,
+        Answer, Call, ClusterView, DrainView, Explanation, Fence, Located, Outcome, Page, PendingReason, QueuePage,
+        QueueSettings, QueueState, QueueView, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term,
+        Wall, WorkerOffer, WorkerPage,
     },
     store::{Candidate, Leader, Leadership, Registration, Store, StoreError},
     wire::{
@@ -67,6 +67,8 @@ pub struct World {
     pub tasks: BTreeMap<TaskId, Task>,
     /// Every call that a leader has heard, answered or not.
     pub heard: Vec<Call>,
+    /// What is answered to whoever waits for a drain, one after the other, and then nothing.
+    pub drains: VecDeque<DrainView>,
     links: Vec<mpsc::UnboundedSender<LeaderToClient>>,
     revision: Revision,
 }
@@ -173,7 +175,11 @@ impl World {
                     Answer::Explained(Box::new(Explanation { task: task.clone(), reasons, worker: None }))
                 })
             }
-            Call::SetDrained { .. } | Call::AwaitDrain { .. } => Answer::Refused(Refusal::WorkerNotFound),
+            Call::AwaitDrain { .. } => self
+                .drains
+                .pop_front()
+                .map_or(Answer::Refused(Refusal::WorkerNotFound), |drain| Answer::Drain(Box::new(drain))),
+            Call::SetDrained { .. } => Answer::Refused(Refusal::WorkerNotFound),
             Call::Cluster => Answer::Cluster(Box::new(ClusterView {
                 address: "here:1".into(),
                 term,
@@ -290,7 +296,8 @@ impl LinkService for Links {
                     ClientToLeader::Call { call_id, call } => {
                         let mut world = world.lock().unwrap();
                         world.heard.push(call.clone());
-                        if !deaf.load(Ordering::SeqCst) {
+                        let parked = matches!(call, Call::AwaitDrain { .. }) && world.drains.is_empty();
+                        if !parked && !deaf.load(Ordering::SeqCst) {
                             let answer = world.answer(&call, term);
                             let reply = LeaderToClient::Reply { call_id, answer, detail: Detail::Full };
                             link.send(reply).unwrap();
