@@ -106,6 +106,7 @@ impl Live {
             running: Vec::new(),
             reports: Vec::new(),
             draining: false,
+            beside: None,
             term: Term(2),
         }
     }

@@ -80,6 +80,7 @@ async fn main() -> anyhow::Result<()> {
             labels: [].into(),
             handlers: Handlers::built_in().with("count-primes".parse()?, CountPrimes),
             drain: worker::DEFAULT_DRAIN,
+            beside: None,
         },
         shutdown,
     )

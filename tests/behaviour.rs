@@ -7,6 +7,7 @@ mod explains;
 mod lives;
 mod output;
 mod patience;
+mod placement;
 mod progress;
 mod queues;
 mod reads;
@@ -25,6 +26,8 @@ use crate::support::{
 
 /// What the worker serves.
 const QUEUES: &str = "default,one,two";
+/// What it is told: how much it runs at once, what it serves, and what is so of it.
+const WORKER: [&str; 8] = ["--slots", "4", "--queues", QUEUES, "--label", "zone=a", "--label", "ssd="];
 
 /// A running Herdsman, whichever way; it has one worker with four slots.
 pub struct Herdsman {
@@ -43,9 +46,8 @@ enum Processes {
 impl Herdsman {
     async fn dev(options: &[&str], directory: Option<tempfile::TempDir>) -> Self {
         let handlers = Handlers::new();
-        let base =
-            ["dev", "--listen", "127.0.0.1:0", "--slots", "4", "--queues", QUEUES, "--handlers", &handlers.file()];
-        let role = Role::start(&[&base, options].concat()).await;
+        let (base, file) = (["dev", "--listen", "127.0.0.1:0"], handlers.file());
+        let role = Role::start(&[&base[..], &WORKER, &["--handlers", &file], options].concat()).await;
         let url = role.url();
         workers_are_ready(&url, 1).await;
         Self { tasks: tasks(&url).await, url, _processes: Processes::Dev(role, directory), _handlers: handlers }
@@ -64,8 +66,8 @@ impl Herdsman {
     pub async fn zookeeper() -> Self {
         let tree = format!("{}{}", shared().address(), fresh_chroot());
         let handlers = Handlers::new();
-        let cluster =
-            Cluster::start(tree, 1, 1, &["--slots", "4", "--queues", QUEUES, "--handlers", &handlers.file()]).await;
+        let file = handlers.file();
+        let cluster = Cluster::start(tree, 1, 1, &[&WORKER[..], &["--handlers", &file]].concat()).await;
         let url = cluster.clients[0].url();
         let tasks = cluster.tasks().await;
         Self { tasks, url, _processes: Processes::Cluster(cluster), _handlers: handlers }

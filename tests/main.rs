@@ -12,6 +12,7 @@ mod debugging;
 mod draining;
 mod floors;
 mod patience;
+mod placement;
 mod progress;
 mod proof;
 mod store_contract;

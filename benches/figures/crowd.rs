@@ -50,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
             labels: [].into(),
             handlers: Handlers::built_in(),
             drain: Duration::from_secs(1),
+            beside: None,
         };
         workers.push(tokio::spawn(worker::run(worker, shutdown.clone())));
     }

@@ -9,6 +9,7 @@ use super::{
     list::age,
     output::Output,
     server::{Server, call},
+    submit::require::written,
     tasks::{failure_line, found, last_failure_line, progress_line, state_name, time},
 };
 use crate::wire::proto::v1::{self, pending_reason::Reason};
@@ -149,6 +150,13 @@ fn sentence(task: &v1::Task, reason: &v1::PendingReason) -> String {
             match it.worker_count {
                 1 => format!("the only worker that serves its kind takes nothing from its queue {queue}"),
                 many => format!("none of the {many} workers that serve its kind takes from its queue {queue}"),
+            }
+        }
+        Some(Reason::SelectorNotMatched(it)) => {
+            let required = written(task.spec.as_ref().map(|spec| spec.selector.as_slice()).unwrap_or_default());
+            match it.worker_count {
+                1 => format!("the only worker that serves it has not the labels that it requires: {required}"),
+                many => format!("none of the {many} workers that serve it has the labels that it requires: {required}"),
             }
         }
         Some(Reason::WorkersUnavailable(it)) => {

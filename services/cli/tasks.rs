@@ -8,6 +8,7 @@ use super::{
     exit::{Failure, complain},
     output::Output,
     server::{Server, call},
+    submit::require::written,
 };
 use crate::{domain::Fraction, wire::proto::v1};
 
@@ -113,7 +114,7 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<SystemTime> 
     SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
-fn details(task: &v1::Task) -> [(&'static str, String); 26] {
+fn details(task: &v1::Task) -> [(&'static str, String); 27] {
     let spec = task.spec.clone().unwrap_or_default();
     let labels: Vec<_> = {
         let mut labels: Vec<_> = spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -138,6 +139,7 @@ fn details(task: &v1::Task) -> [(&'static str, String); 26] {
         ("timeouts", spec.timeouts.as_ref().map(timeouts).unwrap_or_default()),
         ("delay", spec.delay.as_ref().map(length).unwrap_or_default()),
         ("labels", labels.join(", ")),
+        ("requires", written(&spec.selector)),
         ("payload", preview(&spec.payload)),
         ("attempt", number(task.attempt)),
         ("fence", if task.fence == 0 { String::new() } else { task.fence.to_string() }),

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Explanation, Incarnation, MAX_DRAINED_WORKERS, QueueName, QueuePage, QueueQuery, QueueSettings, QueueUpdate,
-    QueueView, Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer,
+    Explanation, Incarnation, MAX_DRAINED_WORKERS, MAX_LIVE_SELECTORS, QueueName, QueuePage, QueueQuery, QueueSettings,
+    QueueUpdate, QueueView, Revision, Task, TaskFilter, TaskId, TaskSpec, TaskState, Term, Wall, WorkerId, WorkerOffer,
 };
 
 /// One question to the leader. Asking again is always safe: submits are idempotent by id, cancels by nature.
@@ -178,6 +178,8 @@ pub enum Refusal {
     WorkerNotFound,
     #[error("as many workers as may be drained, {MAX_DRAINED_WORKERS}, are")]
     TooManyDrained,
+    #[error("the tasks that have not ended have as many different selectors as they may, {MAX_LIVE_SELECTORS}")]
+    TooManySelectors,
     #[error("as many queues as may have settings of their own, {max}", max = QueueSettings::MAX_CONFIGURED)]
     TooManyQueues,
     /// One end could not read what the other one sent, as only another version of the program can send it.

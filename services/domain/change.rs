@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Fence, Incarnation, Outcome, QueueName, QueueSettings, Revision, TaskId, TaskSpec, Trials, Wall, WorkerId,
+    Fence, Incarnation, Outcome, QueueName, QueueSettings, Revision, Selector, TaskId, TaskSpec, Trials, Wall, WorkerId,
 };
 
 /// A task as it was accepted; written once.
@@ -82,7 +82,8 @@ impl Change {
         let data = match self {
             Self::Submitted(submission) => {
                 let labels = &submission.spec.labels;
-                submission.spec.payload.len() + labels.bytes() + 8 * labels.len()
+                let selector = submission.spec.selector.as_deref().map_or(0, Selector::bytes_in_record);
+                submission.spec.payload.len() + labels.bytes() + 8 * labels.len() + selector
             }
             Self::Finished { status, .. } | Self::GivenBack { status, .. } => {
                 status.outcome.as_ref().map_or(0, Outcome::bytes) + status.trials.as_deref().map_or(0, Trials::bytes)

@@ -49,6 +49,10 @@ pub enum PendingReason {
         queue: QueueName,
         workers: u32,
     },
+    /// Its selector matches none of the linked workers that serve its kind and its queue.
+    SelectorNotMatched {
+        workers: u32,
+    },
     /// Some workers that may serve it get nothing new for now.
     WorkersUnavailable(UnavailableWorkers),
     /// Each of the workers that serve it and get tasks is full.

@@ -49,7 +49,9 @@ impl WorkerOffer {
     pub const MAX_QUEUES: usize = 64;
 
     pub fn serves(&self, spec: &TaskSpec) -> bool {
-        self.kinds.contains(&spec.kind) && self.queues.contains(&spec.queue())
+        self.kinds.contains(&spec.kind)
+            && self.queues.contains(spec.queue_name())
+            && spec.selector.as_ref().is_none_or(|selector| selector.matches(&self.labels))
     }
 }
 
@@ -75,6 +77,8 @@ pub struct WorkerHello {
     pub draining: bool,
     /// Highest term that it has been welcomed to.
     pub term: Term,
+    /// host:port of the master in its own process, if there is one.
+    pub beside: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -14,6 +14,7 @@ mod policy;
 mod progress;
 mod queue;
 pub mod scheduler;
+mod selector;
 mod task;
 mod time;
 
@@ -30,7 +31,10 @@ pub use labels::Labels;
 pub use policy::{EXIT_STATUSES, MAX_ATTEMPTS, MAX_TIME, Multiplier, Policy, RetryPolicy, Timeout, Timeouts, Trials};
 pub use progress::{Fraction, InvalidProgress, MAX_PROGRESS_BYTES, MAX_PROGRESS_DETAILS, Progress};
 pub use queue::{LimitUpdate, QueuePage, QueueQuery, QueueSettings, QueueState, QueueUpdate, QueueView, Rate};
-pub use scheduler::Scheduler;
+pub use scheduler::{MAX_LIVE_SELECTORS, Scheduler};
+pub use selector::{
+    Condition, MAX_REQUIREMENT_VALUES, MAX_REQUIREMENTS, MAX_SELECTOR_BYTES, Requirement, Selector, is_satisfiable,
+};
 pub use task::{
     Failure, FailureReason, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES,
     Outcome, Priority, Task, TaskSpec, TaskState,

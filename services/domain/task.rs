@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Fence, Incarnation, Kind, Labels, Policy, Progress, QueueName, Revision, TaskId, Timeout, Trials, Wall, WorkerId,
+    Fence, Incarnation, Kind, Labels, Policy, Progress, QueueName, Revision, Selector, TaskId, Timeout, Trials, Wall,
+    WorkerId,
 };
 
 /// Largest payload, in bytes: a task is a note about work, not the work's data, and lives in ZooKeeper's memory.
@@ -51,6 +52,8 @@ pub struct TaskSpec {
     pub at_most_once: bool,
     /// Most tasks have none.
     pub policy: Option<Box<Policy>>,
+    /// Which workers may run it. Most tasks have none: any that serves them may.
+    pub selector: Option<Arc<Selector>>,
 }
 
 impl TaskSpec {
@@ -64,6 +67,7 @@ impl TaskSpec {
             priority: None,
             at_most_once: false,
             policy: None,
+            selector: None,
         }
     }
 

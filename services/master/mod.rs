@@ -52,8 +52,10 @@ pub struct Options {
     pub listener: TcpListener,
     /// host:port under which the others reach the listener.
     pub advertise: String,
-    /// The takeover grace among them is always the store's session timeout.
+    /// The takeover grace among them is always the store's session timeout, and whose worker is spared is said below.
     pub limits: Limits,
+    /// Whether the worker in this process, if there is one, is given tasks only while no other that takes them has room.
+    pub spare_own_worker: bool,
 }
 
 /// Why a master ended without being asked to.
@@ -76,8 +78,9 @@ const LINKS_END: Duration = Duration::from_millis(500);
 /// # Errors
 /// The port cannot be served, or the store is one that this program must not touch.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
-    let Options { store, listener, advertise, mut limits } = options;
+    let Options { store, listener, advertise, mut limits, spare_own_worker } = options;
     limits.takeover_grace = store.session_timeout();
+    limits.spare_beside = spare_own_worker.then(|| advertise.as_str().into());
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let health = HealthReporter::new();

@@ -144,7 +144,14 @@ impl Leader {
         self.members.send_modify(|members| {
             members.entry(offer.worker_id.clone()).or_insert(member);
         });
-        let hello = WorkerHello { offer, running: Vec::new(), reports: Vec::new(), draining: false, term: Term(0) };
+        let hello = WorkerHello {
+            offer,
+            running: Vec::new(),
+            reports: Vec::new(),
+            draining: false,
+            term: Term(0),
+            beside: None,
+        };
         self.put(Input::WorkerHello { hello, link }).await;
         from
     }

@@ -62,6 +62,9 @@ fn reason_to_proto(reason: &PendingReason) -> v1::PendingReason {
         PendingReason::QueueNotServed { queue, workers } => {
             Reason::QueueNotServed(v1::QueueNotServed { queue: queue.to_string(), worker_count: signed(*workers) })
         }
+        PendingReason::SelectorNotMatched { workers } => {
+            Reason::SelectorNotMatched(v1::SelectorNotMatched { worker_count: signed(*workers) })
+        }
         PendingReason::WorkersUnavailable(counts) => Reason::WorkersUnavailable(v1::WorkersUnavailable {
             drained_count: signed(counts.drained),
             stopping_count: signed(counts.stopping),
@@ -113,6 +116,9 @@ fn reason_from_proto(reason: v1::PendingReason) -> Result<PendingReason, Invalid
             queue: name("queue_not_served.queue", &it.queue)?,
             workers: count("queue_not_served.worker_count", it.worker_count)?,
         },
+        Some(Reason::SelectorNotMatched(it)) => {
+            PendingReason::SelectorNotMatched { workers: count("selector_not_matched.worker_count", it.worker_count)? }
+        }
         Some(Reason::WorkersUnavailable(it)) => PendingReason::WorkersUnavailable(UnavailableWorkers {
             drained: count("workers_unavailable.drained_count", it.drained_count)?,
             stopping: count("workers_unavailable.stopping_count", it.stopping_count)?,
@@ -153,6 +159,7 @@ mod tests {
             PendingReason::QueueAtMaxStarts { queue: queue(), max_starts, next_start: Wall(7) },
             PendingReason::KindNotServed { kind: "resize".parse().unwrap(), workers: 8 },
             PendingReason::QueueNotServed { queue: queue(), workers: 9 },
+            PendingReason::SelectorNotMatched { workers: 2 },
             PendingReason::WorkersUnavailable(counts),
             PendingReason::SlotsBusy { workers: 1, slots: 8, pending: 1 << 40 },
             PendingReason::KeptApart { worker_deaths: 2, workers: 1 },

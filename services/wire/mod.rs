@@ -10,6 +10,7 @@ mod policy;
 mod queue;
 mod record;
 mod refusal;
+mod selector;
 mod standby_link;
 mod status;
 mod task;

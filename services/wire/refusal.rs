@@ -26,6 +26,7 @@ pub fn refusal_to_proto(refusal: &Refusal) -> link::Refusal {
             link::RefusalReason::QueueFull
         }
         Refusal::TooManyQueues => link::RefusalReason::TooManyQueues,
+        Refusal::TooManySelectors => link::RefusalReason::TooManySelectors,
         Refusal::WorkerNotFound => link::RefusalReason::WorkerNotFound,
         Refusal::TooManyDrained => link::RefusalReason::TooManyDrained,
         Refusal::Invalid(_) => link::RefusalReason::Invalid,
@@ -54,6 +55,7 @@ pub fn refusal_from_proto(refusal: link::Refusal) -> Result<Refusal, InvalidFiel
         link::RefusalReason::TooManyWatches => Refusal::TooManyWatches,
         link::RefusalReason::QueueFull => Refusal::QueueFull(name("reply.refusal.queue", &refusal.queue)?),
         link::RefusalReason::TooManyQueues => Refusal::TooManyQueues,
+        link::RefusalReason::TooManySelectors => Refusal::TooManySelectors,
         link::RefusalReason::WorkerNotFound => Refusal::WorkerNotFound,
         link::RefusalReason::TooManyDrained => Refusal::TooManyDrained,
         link::RefusalReason::Invalid => Refusal::Invalid(refusal.message.into()),

@@ -14,6 +14,8 @@ pub const ERROR_DOMAIN: &str = "herdsman";
 const BUDGET_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// When a submit to a full queue may try again: tasks of it start all the time.
 const QUEUE_RETRY_DELAY: Duration = Duration::from_secs(1);
+/// When a submit with one selector too many may try again: tasks end all the time, but whole groups of them seldom.
+const SELECTOR_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// When to try again where a moment is enough: another client service, or the next leader, is a reconnect away.
 const SHORT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -72,7 +74,8 @@ impl CallError {
                 | Refusal::TooManyWatches
                 | Refusal::QueueFull(_)
                 | Refusal::TooManyQueues
-                | Refusal::TooManyDrained,
+                | Refusal::TooManyDrained
+                | Refusal::TooManySelectors,
             )
             | Self::Busy(_)
             | Self::Overloaded
@@ -98,6 +101,7 @@ impl CallError {
             Self::Refused(Refusal::TooManyQueues) => "TOO_MANY_QUEUES",
             Self::Refused(Refusal::WorkerNotFound) => "WORKER_NOT_FOUND",
             Self::Refused(Refusal::TooManyDrained) => "TOO_MANY_DRAINED",
+            Self::Refused(Refusal::TooManySelectors) => "TOO_MANY_SELECTORS",
             Self::Overloaded => Self::OVERLOADED,
             Self::Refused(Refusal::DeadlineExceeded) | Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
             Self::NoLeader => "NO_LEADER",
@@ -113,6 +117,7 @@ impl CallError {
         match self {
             Self::Refused(Refusal::BudgetExhausted(_)) => Some(BUDGET_RETRY_DELAY),
             Self::Refused(Refusal::QueueFull(_)) => Some(QUEUE_RETRY_DELAY),
+            Self::Refused(Refusal::TooManySelectors) => Some(SELECTOR_RETRY_DELAY),
             Self::NoLeader
             | Self::Draining
             | Self::Busy(_)
@@ -259,6 +264,7 @@ mod tests {
             CallError::Draining,
             CallError::Overloaded,
             Refusal::BudgetExhausted(Budget::Bytes).into(),
+            Refusal::TooManySelectors.into(),
         ] {
             let status = error.status(None);
             assert!(status.get_details_retry_info().is_some(), "{error}");

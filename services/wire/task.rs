@@ -6,6 +6,7 @@ use super::{
     InvalidField, name, optional_name,
     policy::{check_together, policy_from_proto, policy_to_proto, timeout_from_proto, timeout_to_proto},
     proto::v1,
+    selector::{selector_from_proto, selector_to_proto},
 };
 use crate::domain::{
     Failure, FailureReason, Fence, Fraction, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES,
@@ -40,6 +41,7 @@ pub fn spec_from_proto(spec: v1::TaskSpec) -> Result<TaskSpec, InvalidField> {
         priority: priority.transpose()?,
         at_most_once: spec.at_most_once,
         policy,
+        selector: selector_from_proto(spec.selector)?,
     })
 }
 
@@ -82,6 +84,7 @@ pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
         labels: (&spec.labels).into(),
         priority: spec.priority.map(|priority| i32::from(priority.get())),
         at_most_once: spec.at_most_once,
+        selector: spec.selector.as_deref().map(selector_to_proto).unwrap_or_default(),
         ..policy
     }
 }

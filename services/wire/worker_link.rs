@@ -192,11 +192,13 @@ fn hello_from_proto(hello: links::WorkerHello) -> Result<WorkerHello, InvalidFie
         reports,
         draining: hello.draining,
         term: Term(hello.term),
+        beside: if hello.beside.is_empty() { None } else { Some(address("beside", hello.beside)?.into()) },
     })
 }
 
 fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
-    let WorkerHello { offer, running, reports, draining, term } = hello;
+    let WorkerHello { offer, running, reports, draining, term, beside } = hello;
+    let begun = |it: &RunningAttempt| started(&it.attempt, it.start_time, it.progress.as_deref());
     let mut proto = links::WorkerHello {
         version: offer.version,
         worker_id: offer.worker_id.to_string(),
@@ -206,14 +208,12 @@ fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
         queues: offer.queues.iter().map(ToString::to_string).collect(),
         labels: offer.labels,
         address: offer.address,
-        running: running
-            .iter()
-            .map(|running| started(&running.attempt, running.start_time, running.progress.as_deref()))
-            .collect(),
+        running: running.iter().map(begun).collect(),
         finished: Vec::new(),
         given_back: Vec::new(),
         draining,
         term: term.0,
+        beside: beside.as_deref().unwrap_or_default().to_owned(),
     };
     for report in reports {
         match ReportProto::from(report) {

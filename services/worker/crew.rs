@@ -68,6 +68,7 @@ enum Stopping {
 /// A worker at work.
 pub struct Crew {
     offer: WorkerOffer,
+    beside: Option<Arc<str>>,
     handlers: Handlers,
     slots: Slots,
     executor: Executor,
@@ -101,6 +102,7 @@ impl Crew {
             desk,
             next_look: Instant::now(),
             offer,
+            beside: None,
             handlers,
             drain,
             shutdown,
@@ -112,12 +114,20 @@ impl Crew {
         }
     }
 
+    /// There is a master in this process, which others reach at this host:port.
+    #[must_use]
+    pub fn beside(mut self, master: Option<String>) -> Self {
+        self.beside = master.map(Into::into);
+        self
+    }
+
     /// The first word on a new link.
     pub fn introduce(&mut self, term: Term) -> WorkerHello {
         self.asides.clear();
         self.draining_unsaid = false;
         let (running, reports) = self.slots.introduce();
-        WorkerHello { offer: self.offer.clone(), running, reports, draining: self.stopping.is_some(), term }
+        let (offer, beside) = (self.offer.clone(), self.beside.clone());
+        WorkerHello { offer, running, reports, draining: self.stopping.is_some(), term, beside }
     }
 
     /// What is to be said next on the present link.

@@ -56,6 +56,9 @@ pub struct Options {
     pub handlers: Handlers,
     /// How long attempts may go on after a stop was asked for.
     pub drain: Duration,
+    /// host:port of the master in this process, as others reach it; None: there is none. While it leads it may spare this
+    /// worker.
+    pub beside: Option<String>,
 }
 
 /// Why a worker did not start, or ended without being asked to.
@@ -84,7 +87,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let stopped = CancellationToken::new();
 
     let clock = WallClock::system();
-    let crew = Crew::new(offer.clone(), options.handlers, options.drain, shutdown, metrics.clone(), clock);
+    let crew = Crew::new(offer.clone(), options.handlers, options.drain, shutdown, metrics.clone(), clock)
+        .beside(options.beside);
     let health = HealthReporter::new();
     let outputs = WorkerServiceServer::new(Outputs::new(crew.desk(), stopped.clone()));
     let link = Link::new(Grpc, options.store.follow(), crew, linked);

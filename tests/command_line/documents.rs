@@ -47,7 +47,9 @@ async fn the_examples_of_tasks_print_what_they_say() {
     let handlers_file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(handlers_file.path(), handlers).unwrap();
     let file = handlers_file.path().display().to_string();
-    let cluster = cluster(&["--handlers", &file, "--queues", "default,mail,nightly"]).await;
+    let cluster =
+        cluster(&["--handlers", &file, "--queues", "default,mail,nightly", "--label", "zone=a", "--label", "gpu=a100"])
+            .await;
     assert!(run_examples(rest, &cluster) >= 5, "hardly any examples");
 }
 

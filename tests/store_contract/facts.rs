@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use herdsman::{
     domain::{
-        Assignment, Change, Failure, FailureReason, Incarnation, Loaded, LoadedTask, MAX_PAYLOAD_BYTES,
-        MAX_RESULT_BYTES, Multiplier, Outcome, Policy, Priority, QueueName, QueueSettings, Rate, RetryPolicy, Revision,
-        Status, Submission, TaskSpec, Timeout, Timeouts, Trials, Wall,
+        Assignment, Change, Condition, Failure, FailureReason, Incarnation, Loaded, LoadedTask, MAX_PAYLOAD_BYTES,
+        MAX_RESULT_BYTES, Multiplier, Outcome, Policy, Priority, QueueName, QueueSettings, Rate, Requirement,
+        RetryPolicy, Revision, Selector, Status, Submission, TaskSpec, Timeout, Timeouts, Trials, Wall,
     },
     store::{MAX_COMMIT_BYTES, MAX_COMMIT_CHANGES, Store},
 };
@@ -31,6 +31,20 @@ pub async fn a_new_store_is_empty(store: Arc<dyn Store>) {
     assert_same(&loaded, &Loaded::default(), "after a leader that did nothing");
 }
 
+/// Each operator once.
+fn every_requirement() -> Selector {
+    let values = |values: &[&str]| values.iter().map(|value| Box::from(*value)).collect();
+    let conditions = [
+        Condition::In(values(&["a", ""])),
+        Condition::NotIn(values(&["Überraschung 🐑"])),
+        Condition::Exists,
+        Condition::DoesNotExist,
+    ];
+    let named = conditions.into_iter().enumerate();
+    let requirements = named.map(|(at, condition)| Requirement { key: format!("key-{at}").into(), condition });
+    Selector::new(requirements.collect()).expect("there are requirements")
+}
+
 pub async fn every_field_comes_back(store: Arc<dyn Store>) {
     let spec = TaskSpec {
         kind: "resize-image".parse().expect("a kind"),
@@ -40,6 +54,7 @@ pub async fn every_field_comes_back(store: Arc<dyn Store>) {
         priority: Priority::new(0),
         at_most_once: true,
         policy: Some(Box::new(every_policy())),
+        selector: Some(Arc::new(every_requirement())),
     };
     let everything = Submission {
         spec: Arc::new(spec),

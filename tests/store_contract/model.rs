@@ -8,8 +8,9 @@ use std::{
 
 use herdsman::{
     domain::{
-        Assignment, Change, Failure, FailureReason, Fence, Incarnation, Loaded, LoadedTask, MAX_TIME, Multiplier,
-        Outcome, Policy, Priority, RetryPolicy, Revision, Status, Submission, TaskId, TaskSpec, Trials, Wall, WorkerId,
+        Assignment, Change, Condition, Failure, FailureReason, Fence, Incarnation, Loaded, LoadedTask, MAX_TIME,
+        Multiplier, Outcome, Policy, Priority, Requirement, RetryPolicy, Revision, Selector, Status, Submission,
+        TaskId, TaskSpec, Trials, Wall, WorkerId,
     },
     store::Store,
 };
@@ -123,6 +124,7 @@ impl Model {
             priority: Priority::new(u8::try_from(dice.below(20)).expect("small")),
             at_most_once: dice.one_in(2),
             policy: dice.one_in(2).then(|| Box::new(policy(dice))),
+            selector: dice.one_in(2).then(|| Arc::new(selector(dice))),
         };
         let submission = Submission {
             task_id: task_id.clone(),
@@ -217,6 +219,16 @@ fn trials(dice: &mut Dice) -> Trials {
         last_failure: dice.one_in(2).then(|| failure(dice)),
         next_attempt_time: dice.one_in(2).then(|| Wall(dice.below(1 << 41))),
     }
+}
+
+fn selector(dice: &mut Dice) -> Selector {
+    let condition = match dice.below(4) {
+        0 => Condition::Exists,
+        1 => Condition::DoesNotExist,
+        2 => Condition::In([dice.text(20).into()].into()),
+        _ => Condition::NotIn([dice.text(20).into(), "a".into()].into()),
+    };
+    Selector::new(vec![Requirement { key: "key".into(), condition }]).expect("there is a requirement")
 }
 
 fn policy(dice: &mut Dice) -> Policy {

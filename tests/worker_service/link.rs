@@ -154,6 +154,7 @@ impl Scene {
             labels: [].into(),
             handlers,
             drain: LIMIT,
+            beside: None,
         };
         let worker = tokio::spawn(worker::run(options, shutdown.clone()));
         Self { leadership, lines, address, shutdown, worker }

@@ -8,6 +8,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, builder::FalseyValueParser};
@@ -19,10 +20,18 @@ use super::{
     roles::{Keep, Offer, listen_on},
 };
 use crate::{
+    client, master,
     runtime::{dial::dial, open_files, shutdown, telemetry},
     store::embedded::EmbeddedStore,
+    worker,
 };
 use trio::Trio;
+
+/// How long a stop waits for what runs. Short, because a person waits at the terminal: what is given back runs again at
+/// the next start.
+const DRAIN: Duration = Duration::from_secs(5);
+/// The one worker.
+const WORKER_ID: &str = "dev";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -64,7 +73,7 @@ impl Dev {
             telemetry::init_with("dev", if self.demo { "warn" } else { "info" }).map_err(Failure::unable)?;
         open_files::allow_many();
         let mut handlers = self.offer.handlers()?;
-        let queues = self.offer.queues()?;
+        let (queues, labels) = (self.offer.queues()?, self.offer.labels()?);
         let demo = if self.demo { Some(demo::Demo::prepare(&mut handlers)?) } else { None };
         let (listener, address) = listen_on(self.listen, self.insecure).await?;
         let data_dir = if self.in_memory { None } else { Some(self.data_dir.clone().map_or_else(default_dir, Ok)?) };
@@ -72,8 +81,29 @@ impl Dev {
         let place = data_dir.map_or("in memory only".to_owned(), |dir| format!("in {}", dir.display()));
 
         let shutdown = shutdown::on_signal();
-        let limits = self.keep.limits(&*store);
-        let mut trio = Trio::start(store, listener, limits, self.offer.slots(), queues, handlers).await?;
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (master_listener, master_address) = listen_on(any_port, false).await?;
+        let (worker_listener, worker_address) = listen_on(any_port, false).await?;
+        let master = master::Options {
+            limits: self.keep.limits(&*store),
+            store: store.clone(),
+            listener: master_listener,
+            advertise: master_address.to_string(),
+            spare_own_worker: false,
+        };
+        let worker = worker::Options {
+            store: store.clone(),
+            listener: worker_listener,
+            advertise: worker_address.to_string(),
+            worker_id: WORKER_ID.parse().map_err(Failure::unable)?,
+            slots: self.offer.slots(),
+            queues,
+            labels,
+            handlers,
+            drain: DRAIN,
+            beside: None,
+        };
+        let mut trio = Trio::start(master, worker, client::Options::new(store, listener));
         let told = async {
             serving(address).await?;
             tracing::info!(%address, tasks = place, "the cluster is up");

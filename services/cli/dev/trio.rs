@@ -1,24 +1,9 @@
 //! The three services as tasks of this process: started together, stopped in the order in which nothing is lost.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
-
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    cli::{exit::Failure, roles::listen_on},
-    client,
-    domain::{QueueName, WorkerId},
-    master,
-    store::embedded::EmbeddedStore,
-    worker::{self, handler::Handlers},
-};
-
-/// How long a stop waits for what runs. Short, because a person waits at the terminal: what is given back runs again at
-/// the next start.
-const DRAIN: Duration = Duration::from_secs(5);
-/// The one worker.
-const WORKER_ID: &str = "dev";
+use crate::{cli::exit::Failure, client, master, worker};
 
 /// One service, running.
 struct Running {
@@ -34,42 +19,14 @@ pub(super) struct Trio {
 }
 
 impl Trio {
-    pub(super) async fn start(
-        store: Arc<EmbeddedStore>,
-        listener: TcpListener,
-        limits: master::Limits,
-        slots: u32,
-        queues: BTreeSet<QueueName>,
-        handlers: Handlers,
-    ) -> Result<Self, Failure> {
-        let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let (master_listener, master_address) = listen_on(any_port, false).await?;
-        let (worker_listener, worker_address) = listen_on(any_port, false).await?;
-        let master = master::Options {
-            store: store.clone(),
-            listener: master_listener,
-            advertise: master_address.to_string(),
-            limits,
-        };
-        let worker = worker::Options {
-            store: store.clone(),
-            listener: worker_listener,
-            advertise: worker_address.to_string(),
-            worker_id: WORKER_ID.parse::<WorkerId>().map_err(Failure::unable)?,
-            slots,
-            queues,
-            labels: std::collections::BTreeMap::new(),
-            handlers,
-            drain: DRAIN,
-        };
-        let client = client::Options::new(store, listener);
+    pub(super) fn start(master: master::Options, worker: worker::Options, client: client::Options) -> Self {
         let (failing, failed) = watch::channel(false);
         let services = [
             Running::start("client service", &failing, |stop| client::run(client, stop)),
             Running::start("worker", &failing, |stop| worker::run(worker, stop)),
             Running::start("master", &failing, |stop| master::run(master, stop)),
         ];
-        Ok(Self { services, failed })
+        Self { services, failed }
     }
 
     /// Resolves when a service has ended without being asked to.

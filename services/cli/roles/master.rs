@@ -45,6 +45,7 @@ impl Master {
             store: Arc::new(ready.store.packing(self.packing == Packing::On)),
             listener: ready.listener,
             advertise: ready.advertise,
+            spare_own_worker: false,
         };
         master::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
     }
@@ -100,6 +101,8 @@ impl Keep {
             retain_finished_count: self.retain_finished_count,
             retain_failed: self.retain_failed,
             retain_failed_count: self.retain_failed_count,
+            // Which worker that is, the master itself knows.
+            spare_beside: None,
         }
     }
 }

@@ -40,12 +40,20 @@ pub(in crate::cli) struct Offer {
         hide_env_values = true
     )]
     queues: Vec<QueueName>,
+    /// A label of this worker, which tasks may require; repeat for several, at most 16
+    #[arg(long = "label", env = "HERDSMAN_LABEL", value_name = "KEY=VALUE", value_parser = label, hide_env_values = true)]
+    labels: Vec<(String, String)>,
 }
 
 impl Offer {
     pub(in crate::cli) fn queues(&self) -> Result<BTreeSet<QueueName>, Failure> {
         let queues: BTreeSet<_> = self.queues.iter().cloned().collect();
         at_most("--queues", queues.len(), WorkerOffer::MAX_QUEUES).map(|()| queues)
+    }
+
+    pub(in crate::cli) fn labels(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        at_most("--label", labels.len(), MAX_LABELS).map(|()| labels)
     }
 
     pub(in crate::cli) fn slots(&self) -> u32 {
@@ -83,9 +91,6 @@ pub(in crate::cli) struct Worker {
     id: Option<WorkerId>,
     #[command(flatten)]
     offer: Offer,
-    /// A label of this worker; repeat for several, at most 16
-    #[arg(long = "label", env = "HERDSMAN_LABEL", value_name = "KEY=VALUE", value_parser = label, hide_env_values = true)]
-    labels: Vec<(String, String)>,
     /// How long a graceful stop waits for what runs; the rest is given back to the leader
     #[arg(long, env = "HERDSMAN_DRAIN", default_value = "30s", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
     drain: Duration,
@@ -97,9 +102,7 @@ impl Worker {
 
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let handlers = self.offer.handlers()?;
-        let labels: BTreeMap<_, _> = self.labels.into_iter().collect();
-        let queues = self.offer.queues()?;
-        at_most("--label", labels.len(), MAX_LABELS)?;
+        let (queues, labels) = (self.offer.queues()?, self.offer.labels()?);
         let ready = self.place.ready("worker", self.listen).await?;
         let options = worker::Options {
             store: Arc::new(ready.store),
@@ -111,6 +114,7 @@ impl Worker {
             labels,
             handlers,
             drain: self.drain,
+            beside: None,
         };
         worker::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
     }

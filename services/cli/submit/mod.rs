@@ -2,6 +2,7 @@
 
 mod patience;
 mod progress;
+pub(super) mod require;
 pub(super) mod send;
 mod source;
 
@@ -21,6 +22,7 @@ use super::{
 use crate::wire::proto::v1;
 use patience::Patience;
 use progress::Progress;
+use require::{Requirements, requirements};
 
 /// Calls of SubmitTasks under way at the same time: enough to keep the leader's commits full, few enough to be fair.
 const CALLS: usize = 4;
@@ -39,7 +41,8 @@ Examples:
   find . -name '*.csv' | herdsman submit --kind import --payload-lines - --watch
   herdsman submit --kind noop --count 10000 --watch
   herdsman submit --kind import --max-attempts 5 --start-to-close 10m
-  herdsman submit --kind report --delay 2h")]
+  herdsman submit --kind report --delay 2h
+  herdsman submit --kind train --require gpu=a100 --require 'zone in (a,b),!spot'")]
 pub(super) struct Submit {
     #[command(flatten)]
     server: Server,
@@ -55,6 +58,10 @@ pub(super) struct Submit {
     /// A label, for `list` and for yourself; repeat for several
     #[arg(long = "label", env = "HERDSMAN_SUBMIT_LABEL", value_name = "KEY=VALUE", value_parser = label, hide_env_values = true)]
     labels: Vec<(String, String)>,
+    /// What must hold of its worker's labels: gpu=a100, zone!=c, 'zone in (a,b)', 'zone notin (a,b)', ssd (it has the
+    /// label), '!spot' (it has not); several with commas between them, or repeat
+    #[arg(long = "require", env = "HERDSMAN_SUBMIT_REQUIRE", value_name = "SELECTOR", value_parser = requirements, hide_env_values = true)]
+    requirements: Vec<Requirements>,
     /// 0 (last) to 9 (first) within the queue; not given: 4
     #[arg(long, env = "HERDSMAN_SUBMIT_PRIORITY", value_name = "0-9", value_parser = clap::value_parser!(i32).range(0..=9), hide_env_values = true)]
     priority: Option<i32>,
@@ -153,6 +160,7 @@ impl Submit {
             labels: self.labels.iter().cloned().collect(),
             priority: self.priority,
             at_most_once: self.at_most_once,
+            selector: self.requirements.iter().flat_map(|said| said.0.iter().cloned()).collect(),
             ..self.patience.spec()
         }
     }

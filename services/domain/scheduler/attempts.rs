@@ -129,7 +129,7 @@ impl Scheduler {
         let Some(entry) = self.table.get(task_id) else { return };
         let assigned_to = entry.task.worker.clone().filter(|_| entry.task.state.is_active());
         if entry.task.state == TaskState::Pending && !self.timers.end_wait(&entry.task) {
-            self.queues.remove(&entry.task, entry.submitted);
+            self.queues.remove(&entry.task, entry.submitted, self.fleet.selectors().id(&entry.task.spec));
         }
         self.timers.forget(&entry.task);
         let revision = self.next_revision();

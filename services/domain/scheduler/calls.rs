@@ -30,12 +30,16 @@ impl Scheduler {
         if self.queues.is_full(&spec) {
             return Answer::Refused(Refusal::QueueFull(spec.queue()));
         }
+        if spec.selector.as_ref().is_some_and(|selector| self.fleet.selectors().is_full(selector)) {
+            return Answer::Refused(Refusal::TooManySelectors);
+        }
         if let Some(budget) = self.used_up(&spec) {
             return Answer::Refused(Refusal::BudgetExhausted(budget));
         }
         let revision = self.next_revision();
         let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent, retry_of };
         let task = pending(&submission);
+        self.fleet.hold_selector(&task.spec);
         self.insert(Entry { task: task.clone(), submitted: revision });
         self.begin(now, &task, revision);
         effects.push(Effect::Change(Change::Submitted(submission)));

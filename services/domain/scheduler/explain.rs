@@ -77,6 +77,8 @@ struct Takers {
     of_kind: u32,
     /// Of those, whoever serves its queue.
     of_queue: u32,
+    /// Of those, whom its selector matches.
+    of_labels: u32,
     unavailable: UnavailableWorkers,
     /// Those who get tasks and serve it, and have no slot free.
     full: u32,
@@ -110,6 +112,7 @@ impl Takers {
         if !offer.serves(&task.spec) {
             return;
         }
+        self.of_labels += 1;
         match worker.state() {
             WorkerState::Disconnected => self.unavailable.disconnected += 1,
             WorkerState::Draining | WorkerState::Drained if worker.is_stopping() => self.unavailable.stopping += 1,
@@ -130,6 +133,8 @@ impl Takers {
             Some(PendingReason::KindNotServed { kind: task.spec.kind.clone(), workers: self.linked })
         } else if self.of_queue == 0 {
             Some(PendingReason::QueueNotServed { queue: task.spec.queue(), workers: self.of_kind })
+        } else if self.of_labels == 0 {
+            Some(PendingReason::SelectorNotMatched { workers: self.of_queue })
         } else {
             None
         }

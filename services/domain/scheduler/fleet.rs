@@ -1,6 +1,8 @@
 //! The workers as the leader knows them. Its invariants: a worker is open if and only if it is linked, a member, neither
 //! stopping nor drained, not resting and has a free slot; the indexes agree with the workers.
 
+mod choice;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
@@ -9,9 +11,10 @@ use std::{
 use super::{
     drains::{Drains, absent},
     pools::{PoolId, Pools},
+    selectors::{SelectorId, Selectors},
 };
 use crate::domain::{
-    AttemptId, Incarnation, Kind, Member, Monotonic, QueueName, TaskId, WorkerId, WorkerOffer, WorkerState, WorkerView,
+    AttemptId, Incarnation, Member, Monotonic, TaskId, WorkerId, WorkerOffer, WorkerState, WorkerView,
 };
 
 /// What a held slot is held for.
@@ -44,6 +47,9 @@ impl Retired {
     }
 }
 
+/// The load of a worker without a free slot.
+const FULL: usize = 1_000;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Worker {
     pub incarnation: Incarnation,
@@ -51,6 +57,10 @@ pub(super) struct Worker {
     pub offer: Option<WorkerOffer>,
     /// Of those with this offer.
     pool: Option<PoolId>,
+    /// The live ones that match it.
+    selectors: BTreeSet<SelectorId>,
+    /// The load that it has with nothing to do: [`FULL`] if it is spared, so that nobody who is not is fuller.
+    base_load: usize,
     pub linked: bool,
     member: bool,
     retired: Retired,
@@ -66,6 +76,8 @@ impl Worker {
             incarnation,
             offer: None,
             pool: None,
+            selectors: BTreeSet::new(),
+            base_load: 0,
             linked: false,
             member: false,
             retired: Retired { stopping: false, drained },
@@ -128,10 +140,10 @@ impl Worker {
         self.linked && self.due.is_some()
     }
 
-    /// How full it is, in thousandths, if it is open.
-    fn load(&self) -> Option<usize> {
+    /// How full it is, in thousandths, if it is open; one that is spared is fuller than any that is not.
+    pub fn load(&self) -> Option<usize> {
         let open = self.state() == WorkerState::Ready && !self.rests() && !self.is_full();
-        open.then(|| self.holds.len() * 1_000 / self.slots())
+        open.then(|| self.base_load + self.holds.len() * FULL / self.slots())
     }
 }
 
@@ -141,6 +153,7 @@ pub(super) struct Fleet {
     members: BTreeMap<WorkerId, Incarnation>,
     /// The open workers.
     pools: Pools,
+    selectors: Selectors,
     /// When a worker is due.
     due: BTreeSet<(Monotonic, WorkerId)>,
     /// Workers that may have become able to take more since the last placement.
@@ -158,17 +171,6 @@ impl Fleet {
         self.workers.get(id).is_some_and(|worker| worker.incarnation == incarnation)
     }
 
-    /// An open worker that serves the kind and the queue, the emptiest first.
-    pub fn pick(&self, kind: &Kind, queue: &QueueName, suspect: bool) -> Option<&WorkerId> {
-        let able = |id: &WorkerId| !suspect || self.workers.get(id).is_some_and(Worker::takes_suspects);
-        self.pools.pick(kind, queue, able)
-    }
-
-    /// The offer of a worker that could take a task at once.
-    pub fn open_offer(&self, id: &WorkerId) -> Option<&WorkerOffer> {
-        self.workers.get(id).filter(|worker| worker.load().is_some()).and_then(|worker| worker.offer.as_ref())
-    }
-
     /// The workers that may take more than at the last call.
     pub fn take_hungry(&mut self) -> BTreeSet<WorkerId> {
         std::mem::take(&mut self.hungry)
@@ -181,15 +183,21 @@ impl Fleet {
         self.workers.insert(id, Worker::new(incarnation, drained, Some(lost_at)));
     }
 
-    pub fn link(&mut self, offer: WorkerOffer, stopping: bool) {
+    pub fn link(&mut self, offer: WorkerOffer, stopping: bool, spared: bool) {
         let (id, incarnation) = (offer.worker_id.clone(), offer.incarnation);
         let member = self.members.get(&id) == Some(&incarnation);
         let drained = self.drains.has(&id);
         self.workers.entry(id.clone()).or_insert_with(|| Worker::new(incarnation, drained, None));
         self.drains.hear(&id);
         let pool = self.pools.join(&offer);
+        if let Some(worker) = self.workers.get(&id) {
+            self.selectors.leave(&id, &worker.selectors);
+        }
+        let selectors = self.selectors.join(&offer);
         let mut before = None;
         self.change(&id, |worker| {
+            worker.selectors = selectors;
+            worker.base_load = if spared { FULL } else { 0 };
             worker.offer = Some(offer);
             before = worker.pool.replace(pool);
             worker.linked = true;
@@ -271,6 +279,7 @@ impl Fleet {
             worker.due = None;
         });
         let Some(worker) = self.workers.remove(id) else { return Vec::new() };
+        self.selectors.leave(id, &worker.selectors);
         if let Some(pool) = worker.pool {
             self.pools.leave(pool);
         }

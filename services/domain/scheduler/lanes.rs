@@ -5,9 +5,12 @@
 //! waits for no more than `OLDEST_EVERY * (older + 1)` starts of workers that could take it, however many of higher priority
 //! come; and of ten starts nine at least go by priority. Only the oldest is counted, so nothing is scanned.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use super::MAX_WORKER_DEATHS;
+use super::{MAX_WORKER_DEATHS, selectors::SelectorId};
 use crate::domain::{Kind, Priority, Revision, Task, TaskId};
 
 /// Of so many starts that pass over the oldest task the last one does not. A tenth is little for those who go before it,
@@ -27,7 +30,15 @@ impl Turn {
     }
 }
 
-/// The pending tasks of one queue and kind.
+/// The pending tasks of one queue and kind: those that any worker may take in one lane, and those with a selector in one lane
+/// for each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(super) struct Lanes {
+    any: Lane,
+    selected: BTreeMap<SelectorId, Lane>,
+}
+
+/// Those of one selector, or of none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Lane {
     plain: Line,
@@ -43,9 +54,10 @@ struct Line {
 }
 
 /// Where a task waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 struct Spot<'a> {
     kind: &'a Kind,
+    selector: Option<SelectorId>,
     suspect: bool,
     turn: Turn,
 }
@@ -53,22 +65,77 @@ struct Spot<'a> {
 /// The task whose turn it is in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Next {
-    kind: Kind,
-    suspect: bool,
+    line: LineId,
     pub turn: Turn,
     /// Whom it is preferred to, if that is the oldest.
-    passes: Option<(Kind, bool, Revision)>,
+    passes: Option<(LineId, Revision)>,
+}
+
+/// One line of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LineId {
+    kind: Kind,
+    selector: Option<SelectorId>,
+    suspect: bool,
+}
+
+impl Spot<'_> {
+    fn line(&self) -> LineId {
+        LineId { kind: self.kind.clone(), selector: self.selector, suspect: self.suspect }
+    }
+}
+
+impl Lanes {
+    pub fn lane(&self, selector: Option<SelectorId>) -> Option<&Lane> {
+        selector.map_or(Some(&self.any), |id| self.selected.get(&id))
+    }
+
+    fn lane_mut(&mut self, selector: Option<SelectorId>) -> Option<&mut Lane> {
+        match selector {
+            None => Some(&mut self.any),
+            Some(id) => self.selected.get_mut(&id),
+        }
+    }
+
+    pub fn push(&mut self, task: &Task, submitted: Revision, selector: Option<SelectorId>) {
+        let lane = match selector {
+            None => &mut self.any,
+            Some(id) => self.selected.entry(id).or_default(),
+        };
+        lane.line(is_suspect(task)).tasks.insert(Turn::of(task, submitted), task.id.clone());
+    }
+
+    pub fn remove(&mut self, task: &Task, submitted: Revision, selector: Option<SelectorId>) {
+        if let Some(lane) = self.lane_mut(selector) {
+            lane.line(is_suspect(task)).tasks.remove(&Turn::of(task, submitted));
+            self.tidy(selector);
+        }
+    }
+
+    /// No lane of a selector is empty.
+    fn tidy(&mut self, selector: Option<SelectorId>) {
+        if let Some(id) = selector
+            && self.selected.get(&id).is_some_and(Lane::is_empty)
+        {
+            self.selected.remove(&id);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.selected.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        1 + self.selected.len()
+    }
+
+    /// The lanes, and of which selector each is.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<SelectorId>, &Lane)> {
+        std::iter::once((None, &self.any)).chain(self.selected.iter().map(|(id, lane)| (Some(*id), lane)))
+    }
 }
 
 impl Lane {
-    pub fn push(&mut self, task: &Task, submitted: Revision) {
-        self.line(is_suspect(task)).tasks.insert(Turn::of(task, submitted), task.id.clone());
-    }
-
-    pub fn remove(&mut self, task: &Task, submitted: Revision) {
-        self.line(is_suspect(task)).tasks.remove(&Turn::of(task, submitted));
-    }
-
     #[cfg(test)]
     pub fn has(&self, task: &Task, submitted: Revision) -> bool {
         let turn = Turn::of(task, submitted);
@@ -123,43 +190,64 @@ impl Line {
     }
 }
 
-/// The task whose turn it is at a worker that takes from these lanes of a queue.
-pub(super) fn next<'a>(lanes: impl Iterator<Item = (&'a Kind, &'a Lane)>, suspects: bool) -> Option<Next> {
-    let mut first: Option<Spot<'_>> = None;
-    let mut oldest: Option<(Spot<'_>, &Line)> = None;
-    for (kind, lane) in lanes {
+/// The first and the oldest, of the lines looked at so far.
+struct Seen<'a> {
+    first: Option<Spot<'a>>,
+    oldest: Option<(Spot<'a>, &'a Line)>,
+}
+
+impl<'a> Seen<'a> {
+    fn look(&mut self, kind: &'a Kind, selector: Option<SelectorId>, lane: &'a Lane, suspects: bool) {
         let sides = [(false, Some(&lane.plain)), (true, Some(&lane.suspects).filter(|_| suspects))];
         for (suspect, line) in sides.into_iter().filter_map(|(suspect, line)| Some((suspect, line?))) {
             let (Some(turn), Some((oldest_turn, _))) = (line.first(), line.oldest()) else { continue };
-            if first.is_none_or(|spot| turn < spot.turn) {
-                first = Some(Spot { kind, suspect, turn });
+            if self.first.is_none_or(|spot| turn < spot.turn) {
+                self.first = Some(Spot { kind, selector, suspect, turn });
             }
-            if oldest.is_none_or(|(spot, _)| oldest_turn.submitted < spot.turn.submitted) {
-                oldest = Some((Spot { kind, suspect, turn: *oldest_turn }, line));
+            if self.oldest.is_none_or(|(spot, _)| oldest_turn.submitted < spot.turn.submitted) {
+                self.oldest = Some((Spot { kind, selector, suspect, turn: *oldest_turn }, line));
             }
         }
     }
-    let (first, (oldest, line)) = (first?, oldest?);
-    let passes = first != oldest;
-    if passes && line.passed_over(oldest.turn.submitted) + 1 >= OLDEST_EVERY {
-        return Some(Next { kind: oldest.kind.clone(), suspect: oldest.suspect, turn: oldest.turn, passes: None });
+}
+
+/// The task whose turn it is at a worker that takes these kinds of a queue, and whom these selectors match.
+pub(super) fn next<'a>(
+    lanes: impl Iterator<Item = (&'a Kind, &'a Lanes)>,
+    selectors: &BTreeSet<SelectorId>,
+    suspects: bool,
+) -> Option<Next> {
+    let mut seen = Seen { first: None, oldest: None };
+    for (kind, lanes) in lanes {
+        seen.look(kind, None, &lanes.any, suspects);
+        for (id, lane) in lanes.selected.iter().filter(|(id, _)| selectors.contains(id)) {
+            seen.look(kind, Some(*id), lane, suspects);
+        }
     }
-    let passes = passes.then(|| (oldest.kind.clone(), oldest.suspect, oldest.turn.submitted));
-    Some(Next { kind: first.kind.clone(), suspect: first.suspect, turn: first.turn, passes })
+    let (first, (oldest, line)) = (seen.first?, seen.oldest?);
+    // No two have the same turn.
+    let passes = first.turn != oldest.turn;
+    if passes && line.passed_over(oldest.turn.submitted) + 1 >= OLDEST_EVERY {
+        return Some(Next { line: oldest.line(), turn: oldest.turn, passes: None });
+    }
+    let passes = passes.then(|| (oldest.line(), oldest.turn.submitted));
+    Some(Next { line: first.line(), turn: first.turn, passes })
 }
 
 /// Takes it out, and remembers who was passed over.
-pub(super) fn take(lanes: &mut BTreeMap<Kind, Lane>, next: &Next) -> Option<TaskId> {
-    if let Some((kind, suspect, submitted)) = &next.passes
-        && let Some(lane) = lanes.get_mut(kind)
+pub(super) fn take(queue: &mut BTreeMap<Kind, Lanes>, next: &Next) -> Option<TaskId> {
+    if let Some((LineId { kind, selector, suspect }, submitted)) = &next.passes
+        && let Some(lane) = queue.get_mut(kind).and_then(|lanes| lanes.lane_mut(*selector))
     {
         let line = lane.line(*suspect);
         line.passed = Some((*submitted, line.passed_over(*submitted) + 1));
     }
-    let lane = lanes.get_mut(&next.kind)?;
-    let task_id = lane.line(next.suspect).tasks.remove(&next.turn);
-    if lane.is_empty() {
-        lanes.remove(&next.kind);
+    let LineId { kind, selector, suspect } = &next.line;
+    let lanes = queue.get_mut(kind)?;
+    let task_id = lanes.lane_mut(*selector)?.line(*suspect).tasks.remove(&next.turn);
+    lanes.tidy(*selector);
+    if lanes.is_empty() {
+        queue.remove(kind);
     }
     task_id
 }

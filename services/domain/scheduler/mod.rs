@@ -25,6 +25,7 @@ mod queries;
 mod queues;
 mod recovery;
 mod retention;
+mod selectors;
 mod share;
 mod table;
 #[cfg(test)]
@@ -34,7 +35,6 @@ mod workers;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::queries::Totals;
 use self::{
     calls::NewTask,
     fleet::Fleet,
@@ -43,6 +43,7 @@ use self::{
     table::{Entry, Table},
     timers::Timers,
 };
+pub use self::{queries::Totals, selectors::MAX_LIVE_SELECTORS};
 use super::{
     Answer, Change, Incarnation, Member, Monotonic, Now, Order, QueueName, QueueUpdate, Report, Revision, Task,
     TaskEvent, TaskId, TaskSpec, TaskState, Term, Timeout, WorkerHello, WorkerId,
@@ -65,6 +66,9 @@ pub struct Limits {
     /// The same for failed tasks.
     pub retain_failed: Duration,
     pub retain_failed_count: usize,
+    /// host:port of the master whose own worker, the one in its process, is given tasks only while no other worker that
+    /// takes them has room. None: no worker is spared.
+    pub spare_beside: Option<Arc<str>>,
 }
 
 impl Default for Limits {
@@ -78,6 +82,7 @@ impl Default for Limits {
             retain_finished_count: 100_000,
             retain_failed: Duration::from_hours(7 * 24),
             retain_failed_count: 10_000,
+            spare_beside: None,
         }
     }
 }
@@ -312,6 +317,9 @@ impl Scheduler {
     fn update(&mut self, task_id: &TaskId, change: impl FnOnce(&mut Task)) -> Option<(&Entry, TaskState)> {
         let (entry, before) = self.table.update(task_id, change)?;
         self.queues.shift(&entry.task.spec, before, entry.task.state);
+        if entry.task.state.is_terminal() && !before.is_terminal() {
+            self.fleet.let_go_selector(&entry.task.spec);
+        }
         Some((entry, before))
     }
 

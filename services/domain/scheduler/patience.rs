@@ -21,7 +21,8 @@ const BACKSTOP: Duration = Duration::from_secs(45);
 impl Scheduler {
     /// A task was accepted.
     pub(super) fn begin(&mut self, now: Now, task: &Task, submitted: Revision) {
-        let Some(policy) = &task.spec.policy else { return self.queues.push(task, submitted) };
+        let selector = self.fleet.selectors().id(&task.spec);
+        let Some(policy) = &task.spec.policy else { return self.queues.push(task, submitted, selector) };
         if let Some(limit) = policy.timeout(Timeout::ScheduleToClose) {
             self.timers.set(&task.id, Timer::Over(Timeout::ScheduleToClose), now.monotonic.after(limit));
         }
@@ -32,7 +33,8 @@ impl Scheduler {
     /// A new leader has found a task that has not ended. What is left of its times is told by wall clocks, and never more
     /// than was said.
     pub(super) fn resume(&mut self, now: Now, task: &Task, submitted: Revision) {
-        let Some(policy) = &task.spec.policy else { return self.queues.restore(task, submitted) };
+        let selector = self.fleet.selectors().id(&task.spec);
+        let Some(policy) = &task.spec.policy else { return self.queues.restore(task, submitted, selector) };
         let left = |limit: Duration, since: Wall| limit.saturating_sub(since.until(now.wall));
         if let Some(limit) = policy.timeout(Timeout::ScheduleToClose) {
             let at = now.monotonic.after(left(limit, task.create_time));
@@ -48,7 +50,7 @@ impl Scheduler {
             self.timers.set(&task.id, Timer::Ready, now.monotonic.after(wait));
             return;
         }
-        self.queues.restore(task, submitted);
+        self.queues.restore(task, submitted, selector);
         if let Some(limit) = policy.timeout(Timeout::ScheduleToStart) {
             let at = now.monotonic.after(left(limit, next_attempt_time(task).unwrap_or(task.create_time)));
             self.timers.set(&task.id, Timer::Over(Timeout::ScheduleToStart), at);
@@ -68,7 +70,7 @@ impl Scheduler {
                 self.timers.set(task_id, Timer::Over(Timeout::ScheduleToStart), now.monotonic.after(limit));
             }
         }
-        self.queues.push(&entry.task, entry.submitted);
+        self.queues.push(&entry.task, entry.submitted, self.fleet.selectors().id(&entry.task.spec));
     }
 
     /// A task has an attempt, which was assigned, has started, or was found by a new leader. That one cannot know how long

@@ -1,28 +1,50 @@
 //! Who runs what: pending tasks meet free slots. After every step no open worker could take a pending task.
 
-use super::{Effect, Scheduler, fleet::Hold, lanes::is_suspect, patience};
-use crate::domain::{
-    Assignment, AttemptId, Change, Fence, Kind, Now, Order, QueueName, Task, TaskId, TaskState, WorkerId,
+use std::collections::BTreeSet;
+
+use super::{
+    Effect, Scheduler,
+    fleet::{Fleet, Hold},
+    lanes::is_suspect,
+    patience,
+    queues::LaneId,
 };
+use crate::domain::{Assignment, AttemptId, Change, Fence, Now, Order, Task, TaskId, TaskState, WorkerId};
 
 impl Scheduler {
     /// Looks only at what has changed since the last call: the workers that may take more, and the lanes that may have more
-    /// to give. Either way it is the queues that say whose turn it is at a worker.
+    /// to give. Either way it is the queues that say whose turn it is at a worker. Lanes go first, as they choose among all
+    /// workers: a worker that is spared, or fuller than others, is not given back what it just gave back.
     pub(super) fn place(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        for worker in self.fleet.take_hungry() {
-            while self.feed(now, &worker, effects) {}
+        let hungry = self.fleet.take_hungry();
+        for lane in self.queues.take_stirred() {
+            self.seat(now, &lane, effects);
         }
-        for (queue, kind) in self.queues.take_stirred() {
-            self.seat(now, &queue, &kind, effects);
-        }
+        self.feed_all(now, hungry, effects);
         self.fleet.take_hungry();
+    }
+
+    /// Gives each of these workers as much as it takes, the emptiest first.
+    fn feed_all(&mut self, now: Now, workers: BTreeSet<WorkerId>, effects: &mut Vec<Effect>) {
+        if workers.len() <= 1 {
+            for worker in workers {
+                while self.feed(now, &worker, effects) {}
+            }
+            return;
+        }
+        let open = |fleet: &Fleet, worker: WorkerId| Some((fleet.get(&worker)?.load()?, worker));
+        let mut hungry: BTreeSet<_> = workers.into_iter().filter_map(|worker| open(&self.fleet, worker)).collect();
+        while let Some((_, worker)) = hungry.pop_first() {
+            if self.feed(now, &worker, effects) {
+                hungry.extend(open(&self.fleet, worker));
+            }
+        }
     }
 
     /// Gives a worker the task whose turn it is there. False: there is none, or it is full.
     fn feed(&mut self, now: Now, worker: &WorkerId, effects: &mut Vec<Effect>) -> bool {
-        let Some(offer) = self.fleet.open_offer(worker) else { return false };
-        let suspects = self.fleet.get(worker).is_some_and(super::fleet::Worker::takes_suspects);
-        let next = self.queues.start_next(now.monotonic, &offer.kinds, &offer.queues, suspects);
+        let Some(takes) = self.fleet.open(worker) else { return false };
+        let next = self.queues.start_next(now.monotonic, takes);
         next.is_some_and(|task_id| {
             self.assign(now, &task_id, worker, effects);
             true
@@ -30,9 +52,9 @@ impl Scheduler {
     }
 
     /// Calls workers to a lane, the emptiest first, for as long as it has tasks that they can take.
-    fn seat(&mut self, now: Now, queue: &QueueName, kind: &Kind, effects: &mut Vec<Effect>) {
-        while let Some(suspect) = self.queues.offers(now.monotonic, queue, kind) {
-            let Some(worker) = self.fleet.pick(kind, queue, suspect).cloned() else { return };
+    fn seat(&mut self, now: Now, lane: &LaneId, effects: &mut Vec<Effect>) {
+        while let Some(suspect) = self.queues.offers(now.monotonic, lane) {
+            let Some(worker) = self.fleet.pick(lane, suspect).cloned() else { return };
             if !self.feed(now, &worker, effects) {
                 return;
             }

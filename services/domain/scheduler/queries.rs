@@ -2,8 +2,8 @@
 
 use super::{Scheduler, queues::Queue};
 use crate::domain::{
-    Answer, ListQuery, Located, Now, Page, QueueName, QueuePage, QueueQuery, QueueView, Refusal, Task, TaskId,
-    TaskState, Term, Trials, WorkerOffer, WorkerPage, WorkerQuery, WorkerView,
+    Answer, ListQuery, Located, Now, Page, QueueName, QueuePage, QueueQuery, QueueView, Refusal, Selector, Task,
+    TaskId, TaskState, Term, Trials, WorkerOffer, WorkerPage, WorkerQuery, WorkerView,
 };
 
 /// Most bytes of the tasks, or of the workers, of one page; the last one may pass it.
@@ -119,7 +119,7 @@ impl Scheduler {
                 page.next_after = page.queues.last().map(|last: &QueueView| last.name.clone());
                 break;
             }
-            looks += 1 + queue.kinds();
+            looks += 1 + queue.lanes();
             page.queues.push(self.view(now, name, queue));
         }
         page
@@ -169,5 +169,6 @@ fn page_bytes(task: &Task) -> usize {
     };
     let progress = task.progress.as_ref().map_or(0, |progress| progress.bytes());
     let trials = task.trials.as_deref().map_or(0, Trials::bytes);
-    TASK_BYTES + task.spec.labels.bytes() + failure + progress + trials
+    let selector = task.spec.selector.as_deref().map_or(0, Selector::bytes_in_record);
+    TASK_BYTES + task.spec.labels.bytes() + selector + failure + progress + trials
 }

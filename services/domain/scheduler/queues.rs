@@ -11,7 +11,8 @@ use std::{
 
 use super::{
     bucket::Bucket,
-    lanes::{self, Lane, Next},
+    lanes::{self, Lanes, Next},
+    selectors::SelectorId,
     share::{Share, VirtualTime},
 };
 use crate::domain::{
@@ -25,7 +26,7 @@ pub(super) type Counts = [u64; TaskState::ALL.len()];
 pub(super) struct Queue {
     settings: QueueSettings,
     counts: Counts,
-    lanes: BTreeMap<Kind, Lane>,
+    lanes: BTreeMap<Kind, Lanes>,
     share: Share,
     /// There is one while starts are limited.
     bucket: Option<Bucket>,
@@ -77,14 +78,15 @@ impl Queue {
         }
     }
 
-    /// The ready task that has waited longest; looks at one for each kind.
+    /// The ready task that has waited longest; looks at one for each lane.
     pub fn oldest(&self) -> Option<&TaskId> {
-        self.lanes.values().filter_map(Lane::oldest).min_by_key(|(submitted, _)| *submitted).map(|(_, id)| id)
+        let lanes = self.lanes.values().flat_map(Lanes::iter);
+        lanes.filter_map(|(_, lane)| lane.oldest()).min_by_key(|(submitted, _)| *submitted).map(|(_, id)| id)
     }
 
-    /// How many kinds of tasks wait.
-    pub fn kinds(&self) -> usize {
-        self.lanes.len()
+    /// How many lanes there are to look at.
+    pub fn lanes(&self) -> usize {
+        self.lanes.values().map(Lanes::len).sum()
     }
 
     fn is_at_max_running(&self) -> bool {
@@ -105,6 +107,20 @@ impl Queue {
     }
 }
 
+/// Where tasks wait together.
+pub(super) type LaneId = (QueueName, Kind, Option<SelectorId>);
+
+/// What a worker takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Takes<'a> {
+    pub kinds: &'a BTreeSet<Kind>,
+    pub queues: &'a BTreeSet<QueueName>,
+    /// Those that match it.
+    pub selectors: &'a BTreeSet<SelectorId>,
+    /// Whether also tasks that one more death would end.
+    pub suspects: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Queues {
     all: BTreeMap<QueueName, Queue>,
@@ -114,7 +130,7 @@ pub(super) struct Queues {
     /// When a queue that has used up its tokens has one again.
     wakes: BTreeSet<(Monotonic, QueueName)>,
     /// Lanes in which somebody may be able to take a task since the last placement.
-    stirred: BTreeSet<(QueueName, Kind)>,
+    stirred: BTreeSet<LaneId>,
 }
 
 impl Queues {
@@ -148,29 +164,30 @@ impl Queues {
     // ---- what waits ----
 
     /// A task waits that nobody can take yet.
-    pub fn restore(&mut self, task: &Task, submitted: Revision) {
+    pub fn restore(&mut self, task: &Task, submitted: Revision, selector: Option<SelectorId>) {
         let queue = self.named(task.spec.queue_name());
-        queue.lanes.entry(task.spec.kind.clone()).or_default().push(task, submitted);
+        queue.lanes.entry(task.spec.kind.clone()).or_default().push(task, submitted, selector);
     }
 
     /// A task waits that somebody may be able to take at once.
-    pub fn push(&mut self, task: &Task, submitted: Revision) {
-        self.restore(task, submitted);
-        self.stirred.insert((task.spec.queue_name().clone(), task.spec.kind.clone()));
+    pub fn push(&mut self, task: &Task, submitted: Revision, selector: Option<SelectorId>) {
+        self.restore(task, submitted, selector);
+        self.stirred.insert((task.spec.queue_name().clone(), task.spec.kind.clone(), selector));
     }
 
-    pub fn remove(&mut self, task: &Task, submitted: Revision) {
+    pub fn remove(&mut self, task: &Task, submitted: Revision, selector: Option<SelectorId>) {
         let Some(queue) = self.all.get_mut(task.spec.queue_name()) else { return };
-        let Some(lane) = queue.lanes.get_mut(&task.spec.kind) else { return };
-        lane.remove(task, submitted);
-        if lane.is_empty() {
+        let Some(lanes) = queue.lanes.get_mut(&task.spec.kind) else { return };
+        lanes.remove(task, submitted, selector);
+        if lanes.is_empty() {
             queue.lanes.remove(&task.spec.kind);
         }
     }
 
     #[cfg(test)]
-    pub fn has(&self, task: &Task, submitted: Revision) -> bool {
-        let lane = self.all.get(task.spec.queue_name()).and_then(|queue| queue.lanes.get(&task.spec.kind));
+    pub fn has(&self, task: &Task, submitted: Revision, selector: Option<SelectorId>) -> bool {
+        let lanes = self.all.get(task.spec.queue_name()).and_then(|queue| queue.lanes.get(&task.spec.kind));
+        let lane = lanes.and_then(|lanes| lanes.lane(selector));
         lane.is_some_and(|lane| lane.has(task, submitted))
     }
 
@@ -202,26 +219,20 @@ impl Queues {
     // ---- whose turn it is ----
 
     /// The lanes that may have something to give that they had not at the last call.
-    pub fn take_stirred(&mut self) -> BTreeSet<(QueueName, Kind)> {
+    pub fn take_stirred(&mut self) -> BTreeSet<LaneId> {
         std::mem::take(&mut self.stirred)
     }
 
     /// Whether a lane has a task that may start now; and if so, whether only where no suspect runs.
-    pub fn offers(&self, now: Monotonic, name: &QueueName, kind: &Kind) -> Option<bool> {
+    pub fn offers(&self, now: Monotonic, (name, kind, selector): &LaneId) -> Option<bool> {
         let queue = self.all.get(name)?;
-        let lane = queue.lanes.get(kind)?;
+        let lane = queue.lanes.get(kind)?.lane(*selector).filter(|lane| !lane.is_empty())?;
         queue.closed(now).is_none().then_some(!lane.has_plain())
     }
 
-    /// Starts the task whose turn it is at a worker that serves these kinds and queues.
-    pub fn start_next(
-        &mut self,
-        now: Monotonic,
-        kinds: &BTreeSet<Kind>,
-        names: &BTreeSet<QueueName>,
-        suspects: bool,
-    ) -> Option<TaskId> {
-        let (name, next) = self.next_for(now, kinds, names, suspects)?;
+    /// Starts the task whose turn it is at a worker that takes these.
+    pub fn start_next(&mut self, now: Monotonic, takes: Takes<'_>) -> Option<TaskId> {
+        let (name, next) = self.next_for(now, takes)?;
         let queue = self.all.get_mut(name)?;
         queue.share.start(&mut self.time, queue.settings.weight);
         let task_id = lanes::take(&mut queue.lanes, &next);
@@ -233,20 +244,14 @@ impl Queues {
     }
 
     /// Of the queues that are open and have something for the worker the one whose share is due.
-    pub fn next_for<'a>(
-        &self,
-        now: Monotonic,
-        kinds: &BTreeSet<Kind>,
-        names: &'a BTreeSet<QueueName>,
-        suspects: bool,
-    ) -> Option<(&'a QueueName, Next)> {
+    pub fn next_for<'a>(&self, now: Monotonic, takes: Takes<'a>) -> Option<(&'a QueueName, Next)> {
         let due = |name: &'a QueueName| {
             let queue = self.all.get(name).filter(|queue| !queue.lanes.is_empty() && queue.closed(now).is_none())?;
-            let lanes = kinds.iter().filter_map(|kind| queue.lanes.get_key_value(kind));
-            let next = lanes::next(lanes, suspects)?;
+            let lanes = takes.kinds.iter().filter_map(|kind| queue.lanes.get_key_value(kind));
+            let next = lanes::next(lanes, takes.selectors, takes.suspects)?;
             Some((queue.share.begin(self.time), name, next))
         };
-        let first = names.iter().filter_map(due).min_by(|a, b| (a.0, a.2.turn).cmp(&(b.0, b.2.turn)));
+        let first = takes.queues.iter().filter_map(due).min_by(|a, b| (a.0, a.2.turn).cmp(&(b.0, b.2.turn)));
         first.map(|(_, name, next)| (name, next))
     }
 
@@ -303,7 +308,8 @@ impl Queues {
     /// Somebody may be able to take a task of it.
     fn stir(&mut self, name: &QueueName) {
         if let Some(queue) = self.all.get(name) {
-            self.stirred.extend(queue.lanes.keys().map(|kind| (name.clone(), kind.clone())));
+            let lanes = queue.lanes.iter().flat_map(|(kind, lanes)| lanes.iter().map(move |(id, _)| (kind, id)));
+            self.stirred.extend(lanes.map(|(kind, selector)| (name.clone(), kind.clone(), selector)));
         }
     }
 

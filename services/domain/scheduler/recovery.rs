@@ -61,6 +61,7 @@ impl Scheduler {
             let end = end_on_clock(task.end_time.unwrap_or_default(), now.wall, now.monotonic, retention);
             self.retention.keep(&task, end);
         } else {
+            self.fleet.hold_selector(&task.spec);
             self.resume(now, &task, submitted);
         }
         self.insert(Entry { task, submitted });
@@ -98,7 +99,7 @@ impl Scheduler {
             return;
         };
         if !self.timers.end_wait(&entry.task) {
-            self.queues.remove(&entry.task, entry.submitted);
+            self.queues.remove(&entry.task, entry.submitted, self.fleet.selectors().id(&entry.task.spec));
         }
         let (suspect, spec) = (is_suspect(&entry.task), entry.task.spec.clone());
         // What a watcher sees may have changed with the leader (RUNNING is not stored), so the revision is a new one.

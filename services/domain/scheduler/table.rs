@@ -5,7 +5,7 @@ use std::{
     ops::Bound,
 };
 
-use crate::domain::{Outcome, Revision, Task, TaskId, TaskSpec, TaskState, Trials};
+use crate::domain::{Outcome, Revision, Selector, Task, TaskId, TaskSpec, TaskState, Trials};
 
 /// What a task costs in the store beside its payload and its result: two nodes with their paths and small fields.
 /// Measured: 700 to 840 bytes of server memory for a node of 64 bytes.
@@ -92,7 +92,8 @@ impl Table {
 
 /// What a task with this spec occupies in the store before it has an outcome; roughly, in bytes.
 pub(super) fn cost_of_spec(spec: &TaskSpec) -> u64 {
-    TASK_OVERHEAD_BYTES + (spec.payload.len() + spec.labels.bytes()) as u64
+    let selector = spec.selector.as_deref().map_or(0, Selector::bytes_in_record);
+    TASK_OVERHEAD_BYTES + (spec.payload.len() + spec.labels.bytes() + selector) as u64
 }
 
 fn cost(task: &Task) -> u64 {

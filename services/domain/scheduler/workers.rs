@@ -20,7 +20,8 @@ impl Scheduler {
             }
             self.lose(now, &worker, effects);
         }
-        self.fleet.link(hello.offer, hello.draining);
+        let spared = hello.beside.is_some() && hello.beside == self.limits.spare_beside;
+        self.fleet.link(hello.offer, hello.draining, spared);
         effects.push(Effect::Welcome { worker: worker.clone() });
         let running = hello.running.into_iter().flat_map(|RunningAttempt { attempt, start_time, progress }| {
             let progress = progress.map(|it| Report::Progress { attempt: attempt.clone(), progress: Some(it) });

@@ -20,7 +20,8 @@ async fn a_hello_that_waits_in_the_queue_came_in_time() {
         ..Loaded::default()
     };
     let (to, mut worker) = mpsc::channel(64);
-    let hello = WorkerHello { offer: offer(1), running: vec![], reports: vec![], draining: false, term: Term(0) };
+    let hello =
+        WorkerHello { offer: offer(1), running: vec![], reports: vec![], draining: false, term: Term(0), beside: None };
     let link = Handle::new(LinkId(1), to, CancellationToken::new());
     let mut leader = Leader::over(limits, loaded, vec![Input::WorkerHello { hello, link }]);
     assert!(leader.commit().await.is_empty(), "nothing is given back; the welcome is fenced");

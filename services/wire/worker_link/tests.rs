@@ -31,6 +31,7 @@ fn hello() -> WorkerHello {
         reports: reports(),
         draining: true,
         term: Term(6),
+        beside: Some("127.0.0.1:7071".into()),
     }
 }
 

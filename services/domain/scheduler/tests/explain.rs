@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     super::Event,
+    selectors::{exists, requiring},
     world::{World, life, spec, task, worker},
 };
 use crate::domain::{
@@ -43,7 +44,7 @@ fn unavailable(change: impl FnOnce(&mut UnavailableWorkers)) -> PendingReason {
 }
 
 #[test]
-fn nobody_serves_its_kind_or_its_queue() {
+fn nobody_serves_its_kind_or_its_queue_or_has_its_labels() {
     let mut world = World::new();
     world.submit("a");
     let kind = || "work".parse().unwrap();
@@ -55,6 +56,8 @@ fn nobody_serves_its_kind_or_its_queue() {
     world.submit_spec("elsewhere", in_queue("elsewhere"));
     let queue = "elsewhere".parse().unwrap();
     assert_eq!(reasons(&world, "elsewhere"), [PendingReason::QueueNotServed { queue, workers: 1 }]);
+    world.submit_spec("labelled", requiring(&[exists("gpu")]));
+    assert_eq!(reasons(&world, "labelled"), [PendingReason::SelectorNotMatched { workers: 1 }]);
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Hand {
             reports: self.reports.values().cloned().collect(),
             draining: self.draining,
             term: self.term,
+            beside: None,
         }
     }
 

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{patience::delayed, timers::Timer},
+    super::{Effect, lanes::is_suspect, patience::delayed, timers::Timer},
     world::{SLOTS, World},
 };
-use crate::domain::{Answer, Explanation, PendingReason, QueueSettings, TaskState, Trials, WorkerQuery};
+use crate::domain::{
+    Answer, Change, Explanation, PendingReason, QueueSettings, TaskState, Trials, WorkerId, WorkerOffer, WorkerQuery,
+};
 
 /// What holds in the leader's memory, whatever of it is durable already.
 pub fn check(world: &World) {
@@ -20,6 +22,24 @@ pub fn check(world: &World) {
     only_what_runs_has_progress(world);
     whoever_is_pending_has_a_reason_and_nobody_else(world);
     whoever_waits_for_a_drain_knows_how_far_it_is(world);
+    selectors_live_with_their_tasks_and_know_their_workers(world);
+}
+
+/// What holds of what follows from a step: a spared worker is given only what nobody else with room takes.
+pub fn check_choice(world: &World, effects: &[Effect]) {
+    for effect in effects {
+        let Effect::Change(Change::Assigned(assignment)) = effect else { continue };
+        if !world.is_spared(&assignment.worker) {
+            continue;
+        }
+        let entry = world.scheduler.table.get(&assignment.task_id).expect("an assignment is of a task");
+        for (id, offer) in offers(world) {
+            let takes =
+                world.scheduler.fleet.open(&id).filter(|_| !world.is_spared(&id) && offer.serves(&entry.task.spec));
+            let could = takes.is_some_and(|takes| takes.suspects || !is_suspect(&entry.task));
+            assert!(!could, "{assignment:?}, and {id} has room");
+        }
+    }
 }
 
 /// What holds whenever something has become durable or has left.
@@ -67,8 +87,10 @@ fn every_assignment_has_its_live_task(world: &World) {
 fn whoever_is_pending_waits_in_one_place(world: &World) {
     let scheduler = &world.scheduler;
     for entry in scheduler.table.after(None) {
-        let places =
-            [scheduler.queues.has(&entry.task, entry.submitted), scheduler.timers.is_set(&entry.task.id, Timer::Ready)];
+        let places = [
+            scheduler.queues.has(&entry.task, entry.submitted, scheduler.fleet.selectors().id(&entry.task.spec)),
+            scheduler.timers.is_set(&entry.task.id, Timer::Ready),
+        ];
         let waits = entry.task.state == TaskState::Pending;
         assert_eq!(places.iter().filter(|here| **here).count(), usize::from(waits), "{:?}", entry.task);
     }
@@ -86,11 +108,8 @@ fn no_slot_is_given_twice(world: &World) {
 
 fn nobody_waits_beside_a_free_slot(world: &World) {
     for view in world.scheduler.workers(&WorkerQuery { page_size: 1_000, after: None }).workers {
-        let Some(offer) = world.scheduler.fleet.open_offer(&view.worker_id) else { continue };
-        let suspects =
-            world.scheduler.fleet.get(&view.worker_id).is_some_and(super::super::fleet::Worker::takes_suspects);
-        let now = world.now.monotonic;
-        let next = world.scheduler.queues.next_for(now, &offer.kinds, &offer.queues, suspects);
+        let Some(takes) = world.scheduler.fleet.open(&view.worker_id) else { continue };
+        let next = world.scheduler.queues.next_for(world.now.monotonic, takes);
         assert_eq!(next, None, "{} has a free slot", view.worker_id);
     }
 }
@@ -116,6 +135,38 @@ fn counts_are_those_of_the_tasks(world: &World) {
     }
     assert!(queues.is_empty(), "{queues:?}");
     assert_eq!((known, known), (world.ahead.queues.len(), world.scheduler.queues.configured().count()));
+}
+
+fn offers(world: &World) -> Vec<(WorkerId, WorkerOffer)> {
+    let views = world.scheduler.workers(&WorkerQuery { page_size: 1_000, after: None }).workers;
+    views.into_iter().filter_map(|view| Some((view.worker_id, view.offer?))).collect()
+}
+
+fn selectors_live_with_their_tasks_and_know_their_workers(world: &World) {
+    let mut tasks = BTreeMap::<_, u64>::new();
+    for entry in world.scheduler.table.after(None).filter(|entry| !entry.task.state.is_terminal()) {
+        if let Some(selector) = &entry.task.spec.selector {
+            *tasks.entry(&**selector).or_default() += 1;
+        }
+        if let Some(worker) = entry.task.worker.as_ref().filter(|_| entry.task.state == TaskState::Running) {
+            let view = world.scheduler.fleet.view(worker);
+            let offer = view.and_then(|view| view.offer).expect("what runs was told by a worker");
+            assert!(offer.serves(&entry.task.spec), "{:?} runs on {offer:?}", entry.task);
+        }
+    }
+    let offers = offers(world);
+    for (id, selector, held, workers) in world.scheduler.fleet.selectors().iter() {
+        let expected = tasks.remove(selector).unwrap_or_default();
+        assert!(held == expected && held > 0, "{selector} is held by {held}, and tasks have it: {expected}");
+        for (worker, offer) in &offers {
+            let matches = selector.matches(&offer.labels);
+            assert_eq!(workers.contains(worker), matches, "{selector} and {worker}");
+            let open = world.scheduler.fleet.open(worker);
+            assert!(open.is_none_or(|takes| takes.selectors.contains(&id) == matches), "{selector} and {worker}");
+        }
+        assert!(workers.iter().all(|id| offers.iter().any(|(worker, _)| worker == id)), "{selector}: {workers:?}");
+    }
+    assert!(tasks.is_empty(), "not live: {tasks:?}");
 }
 
 fn no_attempt_begins_twice(world: &World) {

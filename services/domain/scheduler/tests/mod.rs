@@ -13,4 +13,5 @@ mod queries;
 mod queues;
 mod random;
 mod scenarios;
+mod selectors;
 mod world;

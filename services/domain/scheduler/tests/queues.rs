@@ -8,7 +8,11 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    super::{calls::pending, lanes::OLDEST_EVERY, queues::Queues},
+    super::{
+        calls::pending,
+        lanes::OLDEST_EVERY,
+        queues::{Queues, Takes},
+    },
     world::{SLOTS, World, spec, task},
 };
 use crate::domain::{
@@ -235,7 +239,13 @@ fn queues_are_listed_in_pages_each_once_while_there_is_something_to_tell() {
     assert_eq!(world.scheduler.totals().queues, 1, "what has neither tasks nor settings is gone");
 }
 
-fn waiting(queues: &mut Queues, number: u64, kind: &str, priority: u8) {
+static NONE: BTreeSet<usize> = BTreeSet::new();
+
+fn takes<'a>(kinds: &'a BTreeSet<Kind>, queues: &'a BTreeSet<QueueName>, selectors: &'a BTreeSet<usize>) -> Takes<'a> {
+    Takes { kinds, queues, selectors, suspects: true }
+}
+
+fn waiting(queues: &mut Queues, number: u64, kind: &str, priority: u8, selector: Option<usize>) {
     let spec = TaskSpec { priority: Priority::new(priority), ..spec(kind) };
     let submission = Submission {
         task_id: task(&format!("t{number}")),
@@ -245,42 +255,47 @@ fn waiting(queues: &mut Queues, number: u64, kind: &str, priority: u8) {
         traceparent: None,
         retry_of: None,
     };
-    queues.push(&pending(&submission), Revision(number));
+    queues.push(&pending(&submission), Revision(number), selector);
 }
 
 proptest! {
-    /// However many tasks of higher priority come, of whatever kinds, and whichever workers take them: a task waits for
+    /// However many tasks of higher priority come, of whatever kinds and selectors, and whichever workers take them: a task waits for
     /// no more starts of workers that could take it than the rule says.
     #[test]
     fn nobody_is_passed_over_for_ever(
-        steps in prop::collection::vec((0..4u8, 0..3usize, 0..10u8), 1..600),
+        steps in prop::collection::vec((0..4u8, 0..3usize, 0..10u8, prop::option::of(0..3usize)), 1..600),
     ) {
         let kinds = ["a", "b", "c"];
         // A worker for each kind, and one for all.
         let mut served: Vec<BTreeSet<Kind>> = kinds.iter().map(|kind| [kind.parse().unwrap()].into()).collect();
         served.push(kinds.iter().map(|kind| kind.parse().unwrap()).collect());
+        // The selectors that match each of them.
+        let matching = [vec![], vec![0], vec![1, 2], vec![0, 1]].map(BTreeSet::from_iter);
         let names: BTreeSet<QueueName> = [QueueName::default()].into();
         let now = Monotonic(0);
         let mut queues = Queues::default();
-        // Of each that waits: its kind, how many were older when it came, how many starts could have been its own.
-        let mut waits = BTreeMap::<u64, (usize, u32, u32)>::new();
-        for (number, (worker, kind, priority)) in steps.into_iter().enumerate() {
+        // Of each that waits: its kind, its selector, how many were older when it came, how many starts could have been its own.
+        let mut waits = BTreeMap::<u64, (usize, Option<usize>, u32, u32)>::new();
+        for (number, (worker, kind, priority, selector)) in steps.into_iter().enumerate() {
             let number = number as u64;
-            waiting(&mut queues, number, kinds[kind], priority);
-            waits.insert(number, (kind, u32::try_from(waits.len()).unwrap(), 0));
+            waiting(&mut queues, number, kinds[kind], priority, selector);
+            waits.insert(number, (kind, selector, u32::try_from(waits.len()).unwrap(), 0));
             // Two come for each that starts.
             if number.is_multiple_of(2) {
                 continue;
             }
             let worker = usize::from(worker);
-            let Some(started) = queues.start_next(now, &served[worker], &names, true) else { continue };
+            let started = queues.start_next(now, takes(&served[worker], &names, &matching[worker]));
+            let Some(started) = started else { continue };
             let started: u64 = started.as_str()[1..].parse().unwrap();
-            for (kind, _, passed) in waits.values_mut() {
-                *passed += u32::from(served[worker].contains(&kinds[*kind].parse().unwrap()));
+            for (kind, selector, _, passed) in waits.values_mut() {
+                let matches = selector.is_none_or(|selector| matching[worker].contains(&selector));
+                *passed += u32::from(matches && served[worker].contains(&kinds[*kind].parse().unwrap()));
             }
-            let (_, older, passed) = waits.remove(&started).unwrap();
+            let (_, selector, older, passed) = waits.remove(&started).unwrap();
+            prop_assert!(selector.is_none_or(|selector| matching[worker].contains(&selector)));
             prop_assert!(passed <= OLDEST_EVERY * (older + 1), "t{started} waited for {passed} starts behind {older}");
-            for (task, (_, older, passed)) in &waits {
+            for (task, (_, _, older, passed)) in &waits {
                 prop_assert!(*passed < OLDEST_EVERY * (older + 1), "t{task} waits for {passed} starts behind {older}");
             }
         }
@@ -293,12 +308,12 @@ fn one_of_ten_starts_goes_to_the_oldest_if_it_is_always_passed_over() {
     let mut queues = Queues::default();
     let (kinds, names) = (BTreeSet::from(["a".parse().unwrap()]), BTreeSet::from([QueueName::default()]));
     for number in 0..10 {
-        waiting(&mut queues, number, "a", 0);
+        waiting(&mut queues, number, "a", 0, None);
     }
     let mut of_low = Vec::new();
     for number in 0..100 {
-        waiting(&mut queues, 100 + number, "a", 9);
-        let started = queues.start_next(Monotonic(0), &kinds, &names, true).unwrap();
+        waiting(&mut queues, 100 + number, "a", 9, None);
+        let started = queues.start_next(Monotonic(0), takes(&kinds, &names, &NONE)).unwrap();
         let started: u64 = started.as_str()[1..].parse().unwrap();
         if started < 100 {
             of_low.push((number + 1, started));

@@ -1,12 +1,15 @@
 //! Sequences of events that nobody thought of. Nothing arrives by itself: what is said, what is committed, and that a
 //! link has ended are steps like any other, so that everything can be late, lost with its link, or said twice.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 
-use super::world::{World, spec, worker};
-use crate::domain::{LimitUpdate, Policy, QueueUpdate, Rate, Report, RetryPolicy, TaskState, Timeouts};
+use super::{
+    selectors::{does_not_exist, exists, none_of, one_of, requiring},
+    world::{World, worker},
+};
+use crate::domain::{LimitUpdate, Policy, QueueUpdate, Rate, Report, Requirement, RetryPolicy, TaskState, Timeouts};
 
 /// The workers, by number.
 const WORKERS: [&str; 3] = ["w0", "w1", "w2"];
@@ -17,12 +20,12 @@ const ROUNDS: usize = 100;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { task: u8, other: bool, priority: u8, at_most_once: bool, policy: Option<Policy> },
+    Submit { task: u8, other: bool, priority: u8, at_most_once: bool, policy: Option<Policy>, selector: u8 },
     Queue { other: bool, how: u8 },
     Cancel { task: u8 },
     Retry { of: u8, task: u8 },
     Delete { task: u8 },
-    Start { worker: usize },
+    Start { worker: usize, labels: u8 },
     Register,
     Hello { worker: usize },
     Cut { worker: usize },
@@ -72,13 +75,14 @@ fn policy() -> impl Strategy<Value = Policy> {
 fn step() -> impl Strategy<Value = Step> {
     let worker = 0..WORKERS.len();
     prop_oneof![
-        4 => (0..8u8, any::<bool>(), 0..10u8, prop::bool::weighted(0.2), prop::option::of(policy())).prop_map(
-            |(task, other, priority, at_most_once, policy)| Step::Submit { task, other, priority, at_most_once, policy }),
+        4 => (0..8u8, any::<bool>(), 0..10u8, prop::bool::weighted(0.2), prop::option::of(policy()), 0..12u8).prop_map(
+            |(task, other, priority, at_most_once, policy, selector)|
+                Step::Submit { task, other, priority, at_most_once, policy, selector }),
         2 => (any::<bool>(), 0..8u8).prop_map(|(other, how)| Step::Queue { other, how }),
         2 => (0..8u8).prop_map(|task| Step::Cancel { task }),
         2 => (0..8u8, 0..8u8).prop_map(|(of, task)| Step::Retry { of, task }),
         1 => (0..8u8).prop_map(|task| Step::Delete { task }),
-        3 => worker.clone().prop_map(|worker| Step::Start { worker }),
+        3 => (worker.clone(), 0..4u8).prop_map(|(worker, labels)| Step::Start { worker, labels }),
         2 => Just(Step::Register),
         4 => worker.clone().prop_map(|worker| Step::Hello { worker }),
         2 => worker.clone().prop_map(|worker| Step::Cut { worker }),
@@ -102,8 +106,8 @@ fn step() -> impl Strategy<Value = Step> {
 fn take(world: &mut World, step: &Step, lives: &mut u8) {
     let id = |number: usize| worker(WORKERS[number]);
     match *step {
-        Step::Submit { task, other, priority, at_most_once, ref policy } => {
-            let mut spec = spec("work");
+        Step::Submit { task, other, priority, at_most_once, ref policy, selector } => {
+            let mut spec = requiring(&requirements(selector));
             spec.queue = other.then(|| "other".parse().unwrap());
             spec.priority = crate::domain::Priority::new(priority);
             spec.at_most_once = at_most_once;
@@ -114,7 +118,8 @@ fn take(world: &mut World, step: &Step, lives: &mut u8) {
         Step::Cancel { task } => world.request_cancel(&format!("t{task}")),
         Step::Retry { of, task } => world.request_retry(&format!("t{of}"), &format!("t{task}")),
         Step::Delete { task } => world.request_delete(&format!("t{task}")),
-        Step::Start { worker } => {
+        Step::Start { worker, labels } => {
+            world.label(WORKERS[worker], self::labels(labels));
             *lives = lives.wrapping_add(1);
             world.start(WORKERS[worker], *lives);
         }
@@ -136,6 +141,26 @@ fn take(world: &mut World, step: &Step, lives: &mut u8) {
         Step::WaitLong => world.wait(LONG),
         Step::TakeOver => world.take_over(),
     }
+}
+
+/// What a task requires; most require nothing. One of the two workers that come at the end matches each.
+fn requirements(selector: u8) -> Vec<Requirement> {
+    match selector {
+        0 => vec![one_of("zone", &["a", "b"])],
+        1 => vec![none_of("zone", &["a", "c"])],
+        2 => vec![exists("ssd")],
+        3 => vec![does_not_exist("ssd")],
+        4 => vec![one_of("zone", &["a"]), exists("ssd")],
+        5 => vec![none_of("zone", &["a"]), does_not_exist("ssd")],
+        _ => vec![],
+    }
+}
+
+/// Of a worker, from its next life on.
+fn labels(labels: u8) -> BTreeMap<String, String> {
+    let zone = (labels & 1 == 1).then(|| ("zone".to_owned(), "a".to_owned()));
+    let ssd = (labels & 2 == 2).then(|| ("ssd".to_owned(), String::new()));
+    zone.into_iter().chain(ssd).collect()
 }
 
 /// The worker's first attempt gets further.
@@ -183,7 +208,7 @@ fn end(world: &mut World, name: &str, how: u8) {
     }
 }
 
-/// From now on everything arrives, every worker has a link, and one more has come.
+/// From now on everything arrives, every worker has a link, and two more have come: one with every label, one with none.
 fn heal(world: &mut World) {
     world.settle();
     for queue in ["default", "other"] {
@@ -192,8 +217,10 @@ fn heal(world: &mut World) {
     for name in WORKERS {
         world.set_drained(name, false);
     }
+    world.label("w8", labels(3));
+    world.start("w8", 254);
     world.start("w9", 255);
-    let names = [&WORKERS[..], &["w9"]].concat();
+    let names = [&WORKERS[..], &["w8", "w9"]].concat();
     for _ in 0..ROUNDS {
         world.settle();
         world.be_members();
@@ -215,6 +242,7 @@ proptest! {
     #[test]
     fn the_invariants_hold_and_everything_ends(steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World::slow();
+        world.spare(WORKERS[0]);
         let mut lives = 0;
         for step in &steps {
             take(&mut world, step, &mut lives);

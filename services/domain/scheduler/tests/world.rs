@@ -82,6 +82,10 @@ pub struct World {
     /// Links that have ended, as the leader does not know yet.
     ended: VecDeque<(WorkerId, u64, Incarnation)>,
     links: u64,
+    /// Of each worker from its next hello on.
+    labels: BTreeMap<WorkerId, BTreeMap<String, String>>,
+    /// The master beside it.
+    beside: BTreeMap<WorkerId, Arc<str>>,
     pub now: Now,
     term: u64,
     /// The last state that was pushed of each task.
@@ -118,6 +122,8 @@ impl World {
             linked: BTreeMap::new(),
             ended: VecDeque::new(),
             links: 0,
+            labels: BTreeMap::new(),
+            beside: BTreeMap::new(),
             now,
             term: 1,
             seen: BTreeMap::new(),
@@ -133,6 +139,28 @@ impl World {
     /// Nothing arrives before it is told to.
     pub fn slow() -> Self {
         Self { prompt: false, ..Self::new() }
+    }
+
+    /// The worker says from its next hello on that it has these labels.
+    pub fn label(&mut self, id: &str, labels: BTreeMap<String, String>) {
+        self.labels.insert(worker(id), labels);
+    }
+
+    /// And that this master is in its process.
+    pub fn put_beside(&mut self, id: &str, master: &str) {
+        self.beside.insert(worker(id), master.into());
+    }
+
+    /// Whoever leads, this worker is beside it.
+    pub fn spare(&mut self, id: &str) {
+        self.put_beside(id, "here:1");
+        self.limits.spare_beside = Some("here:1".into());
+        self.take_over();
+    }
+
+    /// Whether the worker is the leader's own, which is spared.
+    pub fn is_spared(&self, id: &WorkerId) -> bool {
+        self.limits.spare_beside.is_some() && self.beside.get(id) == self.limits.spare_beside.as_ref()
     }
 
     pub fn submit(&mut self, id: &str) -> Answer {
@@ -245,6 +273,7 @@ impl World {
 
     /// Queues what follows from a step. `asker`: the link whose hello it was.
     fn follow(&mut self, effects: Vec<Effect>, asker: Option<u64>) {
+        super::invariants::check_choice(self, &effects);
         for effect in effects {
             self.waiting.push_back(match effect {
                 Effect::Change(change) => {

@@ -56,7 +56,12 @@ impl World {
         self.cut(id.as_str());
         let Some(process) = self.processes.get_mut(id) else { return };
         self.links += 1;
-        let hello = process.hand.hello(offer(id, process.hand.incarnation), self.now.wall);
+        let offer = WorkerOffer {
+            labels: self.labels.get(id).cloned().unwrap_or_default(),
+            ..offer(id, process.hand.incarnation)
+        };
+        let hello = process.hand.hello(offer, self.now.wall);
+        let hello = WorkerHello { beside: self.beside.get(id).cloned(), ..hello };
         let up = VecDeque::from([Up::Hello(hello)]);
         process.line = Some(Line { id: self.links, term: self.term, welcomed: false, up, down: VecDeque::new() });
         self.arrive();
