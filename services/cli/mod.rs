@@ -20,6 +20,7 @@ mod roles;
 mod server;
 mod submit;
 mod tasks;
+mod trio;
 mod watch;
 
 use std::process::ExitCode;
@@ -71,6 +72,8 @@ A cluster, each line on a host of its own:
   herdsman worker --zookeeper zk1:2181,zk2:2181,zk3:2181 --slots 8
   herdsman client --zookeeper zk1:2181,zk2:2181,zk3:2181
 
+The same on three hosts, with one command each: herdsman node --help
+
 Exit status:
   0  what was asked for came true
   1  it did not: the server refused, or a watched task failed or was cancelled
@@ -89,6 +92,8 @@ enum Command {
     Worker(roles::Worker),
     /// Run a client service: the front door that submitters talk to
     Client(roles::Client),
+    /// Run all three in one process: on three machines, a whole cluster
+    Node(roles::Node),
     /// Hand tasks over
     Submit(Told<submit::Submit>),
     /// Follow tasks to their end, and print the result
@@ -173,6 +178,7 @@ impl Cli {
             Command::Master(master) => master.run().await,
             Command::Worker(worker) => worker.run().await,
             Command::Client(client) => client.run().await,
+            Command::Node(node) => node.run().await,
             Command::Submit(told) => {
                 let (verb, output) = told.parts();
                 verb.run(&output).await

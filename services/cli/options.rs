@@ -28,6 +28,15 @@ pub(super) fn host_and_port(text: &str) -> Result<String, String> {
     }
 }
 
+/// A host's name or address, without a port.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let brackets = text.starts_with('[') && text.ends_with(']');
+    if text.is_empty() || text.contains('/') || text.contains(':') && !brackets {
+        return Err("must be HOST, without a port; an IPv6 address in brackets".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// `4s`, `500ms`, `1m 30s`; at least a millisecond.
 pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
     match humantime::parse_duration(text) {
@@ -35,6 +44,13 @@ pub(super) fn duration(text: &str) -> Result<std::time::Duration, String> {
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write 4s or 500ms")),
     }
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Switch {
+    On,
+    Off,
 }
 
 /// The state of a task, as people write it.

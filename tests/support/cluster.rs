@@ -94,11 +94,7 @@ impl Cluster {
 
     /// What the leader tells of the cluster.
     pub async fn told(&self) -> v1::Cluster {
-        eventually("somebody leads", LIMIT, async || {
-            let mut cluster = cluster_service(&self.clients[0].url()).await?;
-            cluster.get_cluster(GetClusterRequest {}).await.ok()?.into_inner().cluster
-        })
-        .await
+        told(&self.clients[0].url()).await
     }
 
     /// The master that leads, by its address.
@@ -107,6 +103,19 @@ impl Cluster {
         let leads = |master: &Role| master.address().to_string() == address;
         self.masters.iter().position(leads).unwrap_or_else(|| panic!("nobody of ours leads at {address}"))
     }
+}
+
+async fn told(url: &str) -> v1::Cluster {
+    eventually("somebody leads", LIMIT, async || {
+        let mut cluster = cluster_service(url).await?;
+        cluster.get_cluster(GetClusterRequest {}).await.ok()?.into_inner().cluster
+    })
+    .await
+}
+
+/// The address of the master that leads, as a client service says it.
+pub async fn leader_of(url: &str) -> String {
+    told(url).await.leader.expect("who tells, leads").address
 }
 
 async fn cluster_service(url: &str) -> Option<ClusterServiceClient<Channel>> {

@@ -51,8 +51,12 @@ impl Role {
     /// The same, with environment variables.
     pub async fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut role = Self::spawn(arguments, environment);
-        // In `dev` all three services listen; the one that is meant says so in a line of its own.
-        let ready = if arguments[0] == "dev" { "the cluster is up" } else { "listening" };
+        // In `dev` and `node` all three services listen; the one that is meant says so in a line of its own.
+        let ready = match arguments[0] {
+            "dev" => "the cluster is up",
+            "node" => "the node is up",
+            _ => "listening",
+        };
         let what = format!("{} listens", role.name);
         let address = eventually(&what, START_LIMIT, async || {
             if let Some(status) = role.child.try_wait().unwrap() {

@@ -24,8 +24,8 @@ use self::{
 use super::{
     cluster::list_workers,
     exit::{Failure, complain},
+    options::Switch,
     output::Output,
-    roles::Packing,
     server::{Server, call, task_client},
 };
 use crate::{
@@ -65,11 +65,11 @@ impl Bench {
         };
         let limit = match (&self.zookeeper, self.limit) {
             (Some(zookeeper), true) => {
-                Some(Limit::open(zookeeper, self.packing == Packing::On, self.domain_spec(&run)?, &run).await?)
+                Some(Limit::open(zookeeper, self.packing == Switch::On, self.domain_spec(&run)?, &run).await?)
             }
             _ => None,
         };
-        let limit_packed = limit.is_some().then_some(self.packing == Packing::On);
+        let limit_packed = limit.is_some().then_some(self.packing == Switch::On);
         let mut rounds = Vec::new();
         for number in 1..=self.rounds() {
             rounds.push(self.round(number, plan, &run, cluster.as_ref(), limit.as_ref()).await?);

@@ -7,8 +7,7 @@ use clap::{Args, ValueEnum, builder::FalseyValueParser};
 use crate::{
     cli::{
         exit::Failure,
-        options::{duration, label},
-        roles::Packing,
+        options::{Switch, duration, label},
         server::{Server, address},
     },
     domain::{MAX_LABELS, MAX_PAYLOAD_BYTES},
@@ -113,8 +112,8 @@ pub(in crate::cli) struct Bench {
     #[arg(long, env = "HERDSMAN_ZOOKEEPER", value_name = "HOST:PORT[,HOST:PORT…][/CHROOT]", hide_env_values = true)]
     pub(super) zookeeper: Option<String>,
     /// For --limit: whether the store's tasks share nodes, as the cluster's do with `master --packing on`
-    #[arg(long, env = "HERDSMAN_BENCH_PACKING", value_enum, default_value_t = Packing::Off, hide_env_values = true)]
-    pub(super) packing: Packing,
+    #[arg(long, env = "HERDSMAN_BENCH_PACKING", value_enum, default_value_t = Switch::Off, hide_env_values = true)]
+    pub(super) packing: Switch,
     /// For --limit: smallest commits, and tasks one at a time, by which latency is compared
     #[arg(long, env = "HERDSMAN_BENCH_LATENCIES", default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000), hide_env_values = true)]
     pub(super) latencies: u32,

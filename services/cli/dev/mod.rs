@@ -1,7 +1,6 @@
 //! `dev`: master, worker and client service in this one process, over the embedded store.
 
 mod demo;
-mod trio;
 
 use std::{
     io::IsTerminal,
@@ -18,6 +17,7 @@ use super::{
     exit::{Failure, note},
     options::listen_address,
     roles::{Keep, Offer, listen_on},
+    trio::Trio,
 };
 use crate::{
     client, master,
@@ -25,7 +25,6 @@ use crate::{
     store::embedded::EmbeddedStore,
     worker,
 };
-use trio::Trio;
 
 /// How long a stop waits for what runs. Short, because a person waits at the terminal: what is given back runs again at
 /// the next start.

@@ -2,17 +2,17 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{AFTER_HELP, Place};
 use crate::{
     cli::{
         exit::Failure,
-        options::{duration, listen_address},
+        options::{Switch, duration, listen_address},
     },
     master::{self, Limits},
     runtime::shutdown,
-    store::Store,
+    store::{Store, zookeeper::ZooKeeperStore},
 };
 
 #[derive(Debug, Args)]
@@ -23,18 +23,25 @@ pub(in crate::cli) struct Master {
     /// Address to listen on; port 0 takes any
     #[arg(long, env = "HERDSMAN_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDR", value_parser = listen_address, hide_env_values = true)]
     listen: SocketAddr,
-    /// Whether tasks that are written together share nodes in ZooKeeper, which is several times as fast. A tree that a
-    /// master with it on has led is led no more by a Herdsman that does not know it
-    #[arg(long, env = "HERDSMAN_PACKING", default_value = "on", hide_env_values = true)]
-    packing: Packing,
+    #[command(flatten)]
+    packs: Packs,
     #[command(flatten)]
     keep: Keep,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Packing {
-    On,
-    Off,
+/// How a master writes.
+#[derive(Debug, Args)]
+pub(super) struct Packs {
+    /// Whether tasks that are written together share nodes in ZooKeeper, which is several times as fast. A tree that a
+    /// master with it on has led is led no more by a Herdsman that does not know it
+    #[arg(long, env = "HERDSMAN_PACKING", default_value = "on", hide_env_values = true)]
+    packing: Switch,
+}
+
+impl Packs {
+    pub(super) fn apply(&self, store: ZooKeeperStore) -> ZooKeeperStore {
+        store.packing(self.packing == Switch::On)
+    }
 }
 
 impl Master {
@@ -42,7 +49,7 @@ impl Master {
         let ready = self.place.ready("master", self.listen).await?;
         let options = master::Options {
             limits: self.keep.limits(&ready.store),
-            store: Arc::new(ready.store.packing(self.packing == Packing::On)),
+            store: Arc::new(self.packs.apply(ready.store)),
             listener: ready.listener,
             advertise: ready.advertise,
             spare_own_worker: false,

@@ -1,7 +1,8 @@
-//! `master`, `worker`, `client`: options, bind, run. What all roles of a cluster are told is here.
+//! `master`, `worker`, `client`, `node`: options, bind, run. What all roles of a cluster are told is here.
 
 mod client;
 mod master;
+mod node;
 mod worker;
 
 use std::{net::SocketAddr, time::Duration};
@@ -11,7 +12,8 @@ use tokio::net::TcpListener;
 
 pub(super) use self::{
     client::Client,
-    master::{Keep, Master, Packing},
+    master::{Keep, Master},
+    node::Node,
     worker::{Offer, Worker},
 };
 use super::{
@@ -33,19 +35,33 @@ grpc.health.v1. SIGTERM or Ctrl-C stops gracefully, a second one at once.";
 
 /// What every role of a cluster is told.
 #[derive(Debug, Args)]
-struct Place {
+struct Ensemble {
     /// Servers of ZooKeeper, and the node that everything lies under; without one, /herdsman
     #[arg(long, env = "HERDSMAN_ZOOKEEPER", value_name = "HOST:PORT[,HOST:PORT…][/CHROOT]", hide_env_values = true)]
     zookeeper: String,
     /// How long ZooKeeper waits for a process that is cut off before it holds it for dead
     #[arg(long, env = "HERDSMAN_SESSION_TIMEOUT", default_value = "4s", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
     session_timeout: Duration,
-    /// Where others reach this process; not given: where it listens, or, if that is every address, this host's name
-    #[arg(long, env = "HERDSMAN_ADVERTISE", value_name = "HOST:PORT", value_parser = host_and_port, hide_env_values = true)]
-    advertise: Option<String>,
     /// Listen also where others than this host can connect: there is no encryption and no authentication
     #[arg(long, env = "HERDSMAN_INSECURE", value_parser = FalseyValueParser::new(), hide_env_values = true)]
     insecure: bool,
+}
+
+impl Ensemble {
+    async fn connect(self) -> Result<ZooKeeperStore, Failure> {
+        let options = ZooKeeperOptions { servers_and_chroot: self.zookeeper, session_timeout: self.session_timeout };
+        ZooKeeperStore::connect(options).await.map_err(Failure::unable)
+    }
+}
+
+/// The same for a process with one port.
+#[derive(Debug, Args)]
+struct Place {
+    #[command(flatten)]
+    ensemble: Ensemble,
+    /// Where others reach this process; not given: where it listens, or, if that is every address, this host's name
+    #[arg(long, env = "HERDSMAN_ADVERTISE", value_name = "HOST:PORT", value_parser = host_and_port, hide_env_values = true)]
+    advertise: Option<String>,
 }
 
 /// What is there before a role runs. The port comes first: who cannot have it should not trouble ZooKeeper.
@@ -61,10 +77,9 @@ impl Place {
     async fn ready(self, role: &'static str, listen: SocketAddr) -> Result<Ready, Failure> {
         let telemetry = telemetry::init(role).map_err(Failure::unable)?;
         open_files::allow_many();
-        let (listener, bound) = listen_on(listen, self.insecure).await?;
+        let (listener, bound) = listen_on(listen, self.ensemble.insecure).await?;
         let advertise = self.advertise.unwrap_or_else(|| advertised(bound));
-        let options = ZooKeeperOptions { servers_and_chroot: self.zookeeper, session_timeout: self.session_timeout };
-        let store = ZooKeeperStore::connect(options).await.map_err(Failure::unable)?;
+        let store = self.ensemble.connect().await?;
         Ok(Ready { store, listener, bound, advertise, _telemetry: telemetry })
     }
 }
@@ -77,7 +92,16 @@ pub(super) async fn listen_on(listen: SocketAddr, insecure: bool) -> Result<(Tcp
 }
 
 fn advertised(bound: SocketAddr) -> String {
-    if bound.ip().is_unspecified() { format!("{}:{}", host_name(), bound.port()) } else { bound.to_string() }
+    advertised_as(None, bound)
+}
+
+/// The same with another host, if one is given.
+fn advertised_as(host: Option<&str>, bound: SocketAddr) -> String {
+    match host {
+        Some(host) => format!("{host}:{}", bound.port()),
+        None if bound.ip().is_unspecified() => format!("{}:{}", host_name(), bound.port()),
+        None => bound.to_string(),
+    }
 }
 
 fn host_name() -> String {

@@ -86,14 +86,27 @@ pub(in crate::cli) struct Worker {
     /// Address to listen on, for logs, health and metrics; port 0 takes any
     #[arg(long, env = "HERDSMAN_LISTEN", default_value = "127.0.0.1:7072", value_name = "ADDR", value_parser = listen_address, hide_env_values = true)]
     listen: SocketAddr,
-    /// Its name, to be the same after a restart; not given: the host's name, with the port if that is not 7072
-    #[arg(long, env = "HERDSMAN_WORKER_ID", value_name = "ID", hide_env_values = true)]
-    id: Option<WorkerId>,
+    #[command(flatten)]
+    part: Part,
     #[command(flatten)]
     offer: Offer,
+}
+
+/// A worker's part in a cluster.
+#[derive(Debug, Args)]
+pub(super) struct Part {
+    /// The worker's name, to be the same after a restart; not given: the host's name, with the port if that is not 7072
+    #[arg(long, env = "HERDSMAN_WORKER_ID", value_name = "ID", hide_env_values = true)]
+    id: Option<WorkerId>,
     /// How long a graceful stop waits for what runs; the rest is given back to the leader
     #[arg(long, env = "HERDSMAN_DRAIN", default_value = "30s", value_name = "DURATION", value_parser = duration, hide_env_values = true)]
-    drain: Duration,
+    pub(super) drain: Duration,
+}
+
+impl Part {
+    pub(super) fn id(&self, host: &str, port: u16) -> WorkerId {
+        self.id.clone().unwrap_or_else(|| default_id(host, port))
+    }
 }
 
 impl Worker {
@@ -108,12 +121,12 @@ impl Worker {
             store: Arc::new(ready.store),
             listener: ready.listener,
             advertise: ready.advertise,
-            worker_id: self.id.unwrap_or_else(|| default_id(&host_name(), ready.bound.port())),
+            worker_id: self.part.id(&host_name(), ready.bound.port()),
             slots: self.offer.slots(),
             queues,
             labels,
             handlers,
-            drain: self.drain,
+            drain: self.part.drain,
             beside: None,
         };
         worker::run(options, shutdown::on_signal()).await.map_err(Failure::unable)

@@ -3,7 +3,8 @@
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::exit::Failure, client, master, worker};
+use super::exit::Failure;
+use crate::{client, master, worker};
 
 /// One service, running.
 struct Running {
