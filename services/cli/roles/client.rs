@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Args;
 
-use super::{AFTER_HELP, Place};
+use super::{AFTER_HELP, Place, serve};
 use crate::{
     cli::{
         exit::Failure,
@@ -47,6 +47,6 @@ impl Client {
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let ready = self.place.ready("client", self.listen).await?;
         let options = self.watching.apply(Options::new(Arc::new(ready.store), ready.listener));
-        client::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
+        serve(client::run(options, shutdown::on_signal())).await
     }
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Args;
 
-use super::{AFTER_HELP, Place};
+use super::{AFTER_HELP, Place, serve};
 use crate::{
     cli::{
         exit::Failure,
@@ -54,7 +54,7 @@ impl Master {
             advertise: ready.advertise,
             spare_own_worker: false,
         };
-        master::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
+        serve(master::run(options, shutdown::on_signal())).await
     }
 }
 

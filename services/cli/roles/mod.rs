@@ -73,6 +73,18 @@ struct Ready {
     _telemetry: TelemetryGuard,
 }
 
+/// Runs a service to its end on a thread of the runtime's own: what it spawns and what wakes it from there costs no system
+/// call, as it does on the thread that waits for the whole.
+async fn serve<E: std::fmt::Display + Send + 'static>(
+    service: impl Future<Output = Result<(), E>> + Send + 'static,
+) -> Result<(), Failure> {
+    match tokio::spawn(service).await {
+        Ok(ended) => ended.map_err(Failure::unable),
+        // Its message was printed when it happened.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
+}
+
 impl Place {
     async fn ready(self, role: &'static str, listen: SocketAddr) -> Result<Ready, Failure> {
         let telemetry = telemetry::init(role).map_err(Failure::unable)?;

@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 
-use super::{AFTER_HELP, Place, host_name};
+use super::{AFTER_HELP, Place, host_name, serve};
 use crate::{
     cli::{
         exit::Failure,
@@ -129,7 +129,7 @@ impl Worker {
             drain: self.part.drain,
             beside: None,
         };
-        worker::run(options, shutdown::on_signal()).await.map_err(Failure::unable)
+        serve(worker::run(options, shutdown::on_signal())).await
     }
 }
 
