@@ -136,7 +136,8 @@ impl<Out, OnItsWay> Outbox<Out, OnItsWay> {
     /// The next commit: as many changes as fit, whether it is wanted even without, and what leaves with it. Outs that
     /// come before the first change are alone in theirs, so that they do not wait for it.
     fn take(&mut self) -> (Vec<Change>, bool, Vec<Out>) {
-        let (mut changes, mut barrier, mut outs) = (Vec::new(), false, Vec::new());
+        let likely = self.waiting.len().min(2 * MAX_COMMIT_CHANGES);
+        let (mut changes, mut barrier, mut outs) = (Vec::with_capacity(likely / 2), false, Vec::with_capacity(likely));
         let mut bytes = 0;
         while let Some(item) = self.waiting.pop_front() {
             match item {

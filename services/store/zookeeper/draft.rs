@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use zookeeper_client::{CreateMode, Error};
 
 use super::{
     known::{Known, Spots, StatusSpot},
     multi::{Expect, Operations},
+    open_pack::{Alone, Entry, LARGE, Open},
     packs::{Holds, Pack, PackId},
     paths::{self, PackName},
 };
@@ -21,13 +21,6 @@ use crate::{
     wire,
 };
 
-/// Most entries of a packed node, and most bytes. As much again does hardly save anything: with a hundred entries the
-/// nodes are no longer what a task costs. And a task that stays keeps what it shares a node with: at worst this many bytes
-/// of dead tasks, and as many of dead statuses.
-pub const PACK_ENTRIES: usize = 128;
-pub const PACK_BYTES: usize = 16 * 1024;
-/// What is larger shares a node with nobody: it would hold them, and gain nothing.
-const LARGE: usize = PACK_BYTES / 2;
 /// Spent nodes that a commit deletes beside its own changes, so that many of them make no commit too large.
 const SPENT_A_COMMIT: usize = 64;
 /// The same for those in a worker's place when it is forgotten. If there are more, the place stays until the next leader.
@@ -57,31 +50,11 @@ pub struct Draft<'a, O> {
     names: &'a mut Names,
     packing: bool,
     operations: &'a mut O,
-    tasks: Option<Open>,
-    statuses: Option<Open>,
-    assignments: BTreeMap<WorkerId, Open>,
+    tasks: Option<Open<'a>>,
+    statuses: Option<Open<'a>>,
+    assignments: BTreeMap<WorkerId, Open<'a>>,
     /// Tasks that were removed from packs.
     removed: BTreeMap<PackId, Vec<TaskId>>,
-}
-
-/// A packed node that is not written yet.
-struct Open {
-    pack: PackId,
-    bytes: usize,
-    entries: Vec<Entry>,
-}
-
-struct Entry {
-    task_id: TaskId,
-    packed: Bytes,
-    /// What to write instead where it stays alone. None: it has to be packed.
-    alone: Option<Vec<u8>>,
-}
-
-impl Open {
-    fn has_room(&self, entry: &Entry) -> bool {
-        self.entries.len() < PACK_ENTRIES && self.bytes + entry.packed.len() <= PACK_BYTES
-    }
 }
 
 impl<'a, O: Operations> Draft<'a, O> {
@@ -91,7 +64,7 @@ impl<'a, O: Operations> Draft<'a, O> {
     }
 
     /// Adds the change to a request that will be sent.
-    pub fn add(&mut self, change: &Change) -> Result<(), Error> {
+    pub fn add(&mut self, change: &'a Change) -> Result<(), Error> {
         match change {
             Change::Submitted(submission) => self.submit(submission),
             Change::Assigned(assignment) => self.assign(assignment),
@@ -133,49 +106,45 @@ impl<'a, O: Operations> Draft<'a, O> {
 
     fn submit(&mut self, submission: &Submission) -> Result<(), Error> {
         let id = &submission.task_id;
-        if self.known.has(id) {
+        if !self.known.enter(id) {
             // The node of a pack would not clash. One that is sure to: so the request fails in its turn, as it should.
             return self.operations.create(paths::TASKS.to_owned(), &[], CreateMode::Persistent);
         }
-        self.known.place(id, Spots::default());
-        let alone = wire::encode_submission(submission);
-        if !self.packing || alone.len() > LARGE {
-            return self.operations.create(paths::task(id), &alone, CreateMode::Persistent);
+        let record = wire::encode_submission(submission);
+        if !self.packing || record.len() > LARGE {
+            return self.operations.create(paths::task(id), &record, CreateMode::Persistent);
         }
-        let packed = Bytes::copy_from_slice(&alone);
-        let entry = Entry { task_id: id.clone(), packed, alone: Some(alone) };
+        let entry = Entry { task_id: id.clone(), packed: record.into(), alone: Alone::Same };
         let open = self.tasks.take();
         let open = self.with_room(open, Holds::Tasks, &entry)?;
-        self.known.place(id, Spots { task: Some(open.pack), ..Spots::default() });
+        self.known.at(id).task = Some(open.pack);
         self.tasks = Some(self.push(open, entry));
         Ok(())
     }
 
-    fn assign(&mut self, assignment: &Assignment) -> Result<(), Error> {
+    fn assign(&mut self, assignment: &'a Assignment) -> Result<(), Error> {
         let Assignment { task_id: id, worker, .. } = assignment;
         // One that nobody voided in words is void by this one.
         self.release_packed_assignment(id)?;
         if self.known.workers.insert(worker.clone()) {
             self.operations.create(paths::assignments(worker), &[], CreateMode::Persistent)?;
         }
-        let alone = wire::encode_assignment(assignment);
         if !self.packing {
+            let alone = wire::encode_assignment(assignment);
             return self.operations.create(paths::assignment(worker, id), &alone, CreateMode::Persistent);
         }
         let packed = wire::encode_assignment_entry(assignment);
-        let entry = Entry { task_id: id.clone(), packed, alone: Some(alone) };
+        let entry = Entry { task_id: id.clone(), packed, alone: Alone::Assignment(assignment) };
         let open = self.assignments.remove(worker);
         let open = self.with_room(open, Holds::Assignments(worker.clone()), &entry)?;
-        let spots = self.known.spots(id);
-        self.known.place(id, Spots { assignment: Some(open.pack), ..spots });
+        self.known.at(id).assignment = Some(open.pack);
         let open = self.push(open, entry);
         self.assignments.insert(worker.clone(), open);
         Ok(())
     }
 
-    fn write_status(&mut self, id: &TaskId, status: &Status) -> Result<(), Error> {
-        self.release_status(id)?;
-        let spots = self.known.spots(id);
+    fn write_status(&mut self, id: &TaskId, status: &'a Status) -> Result<(), Error> {
+        let spots = self.release_status(id)?;
         if spots.status == StatusSpot::Child {
             return self.operations.set(paths::status(id), &wire::encode_status(status), Expect::Present);
         }
@@ -184,12 +153,12 @@ impl<'a, O: Operations> Draft<'a, O> {
         // The status of a task without a node of its own has nowhere else to be than in a pack.
         let own = spots.task.is_none();
         if own && (large || !self.packing) {
-            self.known.place(id, Spots { status: StatusSpot::Child, ..spots });
+            self.known.at(id).status = StatusSpot::Child;
             return self.operations.create(paths::status(id), &wire::encode_status(status), CreateMode::Persistent);
         }
-        let alone = own.then(|| wire::encode_status(status));
+        let alone = if own { Alone::Status(status) } else { Alone::Never };
         let pack = self.push_status(Entry { task_id: id.clone(), packed, alone })?;
-        self.known.place(id, Spots { status: StatusSpot::Pack(pack), ..spots });
+        self.known.at(id).status = StatusSpot::Pack(pack);
         Ok(())
     }
 
@@ -214,7 +183,7 @@ impl<'a, O: Operations> Draft<'a, O> {
             return Ok(());
         }
         let packs = &self.known.packs;
-        let here = |pack: &PackId| matches!(&packs.get(*pack).holds, Holds::Assignments(of) if of == worker);
+        let here = |pack: &PackId| packs.get(*pack).is_of(worker);
         let (spent, others): (Vec<_>, Vec<_>) = self.known.spent.iter().copied().partition(here);
         if spent.len() > SPENT_A_WORKER {
             return Ok(());
@@ -260,36 +229,45 @@ impl<'a, O: Operations> Draft<'a, O> {
         }
     }
 
-    /// The latest status of the task counts no more, unless it lies where the next one will.
-    fn release_status(&mut self, id: &TaskId) -> Result<(), Error> {
-        if let StatusSpot::Pack(pack) = self.known.spots(id).status {
-            self.settle(pack)?;
+    /// The latest status of the task counts no more, unless it lies where the next one will. Returns where the task is then.
+    fn release_status(&mut self, id: &TaskId) -> Result<Spots, Error> {
+        let mut spots = self.known.spots(id);
+        if let StatusSpot::Pack(pack) = spots.status
+            && self.settle(pack)?
+        {
+            spots = self.known.spots(id);
         }
-        let spots = self.known.spots(id);
-        let StatusSpot::Pack(pack) = spots.status else { return Ok(()) };
-        self.known.place(id, Spots { status: StatusSpot::Nowhere, ..spots });
-        self.release(pack)
+        if let StatusSpot::Pack(pack) = spots.status {
+            spots.status = StatusSpot::Nowhere;
+            self.known.place(id, spots);
+            self.release(pack)?;
+        }
+        Ok(spots)
     }
 
     fn release_assignment(&mut self, id: &TaskId, worker: &WorkerId) -> Result<(), Error> {
-        if let Some(pack) = self.known.spots(id).assignment {
-            self.settle(pack)?;
-        }
-        match self.known.spots(id).assignment {
-            Some(pack) if self.known.packs.get(pack).holds == Holds::Assignments(worker.clone()) => {
-                self.release_packed_assignment(id)
-            }
+        match self.packed_assignment(id)? {
+            Some(pack) if self.known.packs.get(pack).is_of(worker) => self.drop_assignment(id, pack),
             _ => self.operations.delete(paths::assignment(worker, id), Expect::Present),
         }
     }
 
     fn release_packed_assignment(&mut self, id: &TaskId) -> Result<(), Error> {
-        if let Some(pack) = self.known.spots(id).assignment {
-            self.settle(pack)?;
+        self.packed_assignment(id)?.map_or(Ok(()), |pack| self.drop_assignment(id, pack))
+    }
+
+    /// The written pack that has the task's assignment.
+    fn packed_assignment(&mut self, id: &TaskId) -> Result<Option<PackId>, Error> {
+        let pack = self.known.spots(id).assignment;
+        match pack {
+            // It may have been written as a node of its own.
+            Some(open) if self.settle(open)? => Ok(self.known.spots(id).assignment),
+            _ => Ok(pack),
         }
-        let spots = self.known.spots(id);
-        let Some(pack) = spots.assignment else { return Ok(()) };
-        self.known.place(id, Spots { assignment: None, ..spots });
+    }
+
+    fn drop_assignment(&mut self, id: &TaskId, pack: PackId) -> Result<(), Error> {
+        self.known.at(id).assignment = None;
         self.release(pack)
     }
 
@@ -322,13 +300,13 @@ impl<'a, O: Operations> Draft<'a, O> {
         let name = self.known.packs.get(pack).name.to_string();
         for task_id in tasks {
             let packed = wire::encode_removal_entry(&task_id, name.clone());
-            let statuses = self.push_status(Entry { task_id, packed, alone: None })?;
+            let statuses = self.push_status(Entry { task_id, packed, alone: Alone::Never })?;
             self.known.packs.get_mut(pack).removed_in(statuses);
         }
         Ok(())
     }
 
-    fn push_status(&mut self, entry: Entry) -> Result<PackId, Error> {
+    fn push_status(&mut self, entry: Entry<'a>) -> Result<PackId, Error> {
         if entry.packed.len() > LARGE {
             let open = self.open(Holds::Statuses);
             let open = self.push(open, entry);
@@ -342,13 +320,13 @@ impl<'a, O: Operations> Draft<'a, O> {
         Ok(pack)
     }
 
-    fn open(&mut self, holds: Holds) -> Open {
+    fn open(&mut self, holds: Holds) -> Open<'a> {
         let pack = self.known.packs.add(Pack::new(self.names.next(), holds));
         Open { pack, bytes: 0, entries: Vec::new() }
     }
 
     /// This open pack, or a new one if there is none or the entry does not fit into it.
-    fn with_room(&mut self, open: Option<Open>, holds: Holds, entry: &Entry) -> Result<Open, Error> {
+    fn with_room(&mut self, open: Option<Open<'a>>, holds: Holds, entry: &Entry<'a>) -> Result<Open<'a>, Error> {
         match open {
             Some(open) if open.has_room(entry) => return Ok(open),
             Some(full) => self.close(full)?,
@@ -357,16 +335,16 @@ impl<'a, O: Operations> Draft<'a, O> {
         Ok(self.open(holds))
     }
 
-    fn push(&mut self, mut open: Open, entry: Entry) -> Open {
+    fn push(&mut self, mut open: Open<'a>, entry: Entry<'a>) -> Open<'a> {
         self.known.packs.get_mut(open.pack).live += 1;
         open.bytes += entry.packed.len();
         open.entries.push(entry);
         open
     }
 
-    /// Before an entry of a pack is let go, the pack is written.
-    fn settle(&mut self, pack: PackId) -> Result<(), Error> {
-        let is_it = |open: &mut Open| open.pack == pack;
+    /// Before an entry of a pack is let go, the pack is written. False: it was already.
+    fn settle(&mut self, pack: PackId) -> Result<bool, Error> {
+        let is_it = |open: &mut Open<'_>| open.pack == pack;
         let open = match &self.known.packs.get(pack).holds {
             Holds::Tasks => self.tasks.take_if(is_it),
             Holds::Statuses => self.statuses.take_if(is_it),
@@ -375,12 +353,14 @@ impl<'a, O: Operations> Draft<'a, O> {
                 if here { self.assignments.remove(worker) } else { None }
             }
         };
-        open.map_or(Ok(()), |open| self.close(open))
+        open.map_or(Ok(false), |open| self.close(open).map(|()| true))
     }
 
     /// Writes a pack, or its one entry as a node of its own.
-    fn close(&mut self, mut open: Open) -> Result<(), Error> {
-        if let [Entry { task_id, alone: Some(alone), .. }] = open.entries.as_mut_slice() {
+    fn close(&mut self, open: Open<'a>) -> Result<(), Error> {
+        if let [Entry { task_id, packed, alone }] = open.entries.as_slice()
+            && let Some(alone) = alone.data(packed)
+        {
             let pack = self.known.packs.remove(open.pack);
             let spots = self.known.spots(task_id);
             let (path, spots) = match pack.holds {
@@ -391,7 +371,7 @@ impl<'a, O: Operations> Draft<'a, O> {
                 }
             };
             self.known.place(task_id, spots);
-            return self.operations.create(path, alone, CreateMode::Persistent);
+            return self.operations.create(path, &alone, CreateMode::Persistent);
         }
         let data = wire::encode_pack(open.entries.into_iter().map(|entry| entry.packed).collect());
         self.operations.create(self.known.packs.get(open.pack).path(), &data, CreateMode::Persistent)

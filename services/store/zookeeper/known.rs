@@ -2,7 +2,7 @@
 //! is not is created, and a packed one goes with its last entry. Nobody else writes there, so what was found at the load
 //! and what was sent since is what is there; if that is ever wrong, the commit fails and the next leader loads anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use super::packs::{PackId, Packs};
 use crate::domain::{QueueName, TaskId, WorkerId};
@@ -56,8 +56,20 @@ impl Known {
         self.spots.get(task_id).copied().unwrap_or_default()
     }
 
-    pub fn has(&self, task_id: &TaskId) -> bool {
-        self.spots.contains_key(task_id)
+    /// A new task. False: it is known already.
+    pub fn enter(&mut self, task_id: &TaskId) -> bool {
+        match self.spots.entry(task_id.clone()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Spots::default());
+                true
+            }
+        }
+    }
+
+    /// The spots of a task, to be changed.
+    pub fn at(&mut self, task_id: &TaskId) -> &mut Spots {
+        self.spots.entry(task_id.clone()).or_default()
     }
 
     pub fn place(&mut self, task_id: &TaskId, spots: Spots) {

@@ -13,6 +13,7 @@ mod leadership;
 mod load;
 mod membership;
 mod multi;
+mod open_pack;
 mod orders;
 mod packs;
 mod paths;

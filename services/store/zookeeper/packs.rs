@@ -43,6 +43,11 @@ impl Pack {
         }
     }
 
+    /// It has this worker's assignments.
+    pub fn is_of(&self, worker: &WorkerId) -> bool {
+        matches!(&self.holds, Holds::Assignments(of) if of == worker)
+    }
+
     /// No entry counts, and it can go.
     pub fn is_spent(&self) -> bool {
         self.live == 0 && !self.pinned

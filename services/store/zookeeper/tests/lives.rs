@@ -7,7 +7,7 @@ use fastrand::Rng;
 use super::*;
 use crate::{
     domain::LoadedTask,
-    store::zookeeper::draft::{PACK_BYTES, PACK_ENTRIES},
+    store::zookeeper::open_pack::{PACK_BYTES, PACK_ENTRIES},
 };
 
 #[test]
