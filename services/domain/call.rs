@@ -39,7 +39,7 @@ pub enum Call {
     Explain {
         task_id: TaskId,
     },
-    List(ListQuery),
+    List(Box<ListQuery>),
     /// From now on this link is told every change of these tasks.
     Watch {
         task_ids: Vec<TaskId>,
@@ -47,7 +47,7 @@ pub enum Call {
     /// From now on this link is told every change that concerns the filter.
     WatchFilter {
         filter_id: u64,
-        filter: TaskFilter,
+        filter: Box<TaskFilter>,
     },
     Cluster,
     Workers(WorkerQuery),
@@ -111,7 +111,7 @@ impl Default for WorkerQuery {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// Of a submit, a cancel, a get.
-    Task(Task),
+    Task(Arc<Task>),
     /// Of a list, a watch.
     Page(Page),
     Cluster(Box<ClusterView>),
@@ -130,14 +130,14 @@ pub enum Answer {
 /// A task, and where it runs or last ran.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Located {
-    pub task: Task,
+    pub task: Arc<Task>,
     /// None: there was no attempt, or the leader does not know its worker any more.
     pub worker: Option<WorkerView>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Page {
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<Arc<Task>>,
     /// Set: there is more after this id.
     pub next_after: Option<TaskId>,
     /// Of a watch: ids that are unknown.

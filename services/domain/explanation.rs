@@ -1,11 +1,13 @@
 //! Why a task waits: what readers are told.
 
+use std::sync::Arc;
+
 use super::{Kind, QueueName, Rate, Task, Wall, WorkerView};
 
 /// What there is to say of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Explanation {
-    pub task: Task,
+    pub task: Arc<Task>,
     /// Of a pending task at least one; of any other none.
     pub reasons: Vec<PendingReason>,
     /// Of a task with an attempt: who has it.

@@ -39,7 +39,12 @@ impl From<BTreeMap<String, String>> for Labels {
 
 impl From<&Labels> for BTreeMap<String, String> {
     fn from(labels: &Labels) -> Self {
-        labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        // Not collected: that would sort them first, and most have one.
+        let mut map = Self::new();
+        for (key, value) in labels.iter() {
+            map.insert(key.to_owned(), value.to_owned());
+        }
+        map
     }
 }
 

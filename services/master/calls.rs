@@ -54,7 +54,7 @@ impl Driver {
         self.metrics.links(self.clients.len());
     }
 
-    fn worker_hello(&mut self, hello: WorkerHello, link: Handle<LeaderToWorker>) {
+    fn worker_hello(&mut self, hello: Box<WorkerHello>, link: Handle<LeaderToWorker>) {
         if hello.term > self.scheduler.term() {
             // Somebody has followed this leader, who will learn it at the next commit.
             link.refuse(LinkRefusal::NotLeader);
@@ -91,7 +91,7 @@ impl Driver {
                 self.reply(&asker, answer);
             }
             Call::WatchFilter { filter_id, filter } => {
-                let fits = self.clients.watch_filter(link, filter_id, filter);
+                let fits = self.clients.watch_filter(link, filter_id, *filter);
                 let page = Answer::Page(Page::default());
                 self.reply(&asker, if fits { page } else { Answer::Refused(Refusal::TooManyWatches) });
             }

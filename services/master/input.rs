@@ -15,7 +15,7 @@ pub(super) struct LinkId(pub u64);
 /// One message, or one fate, of a link.
 #[derive(Debug)]
 pub(super) enum Input {
-    WorkerHello { hello: WorkerHello, link: Handle<LeaderToWorker> },
+    WorkerHello { hello: Box<WorkerHello>, link: Handle<LeaderToWorker> },
     Report { link: LinkId, worker: WorkerId, incarnation: Incarnation, report: Report },
     Draining { link: LinkId, worker: WorkerId, incarnation: Incarnation },
     WorkerGone { link: LinkId, worker: WorkerId, incarnation: Incarnation, goodbye: bool },

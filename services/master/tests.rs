@@ -152,7 +152,7 @@ impl Leader {
             term: Term(0),
             beside: None,
         };
-        self.put(Input::WorkerHello { hello, link }).await;
+        self.put(Input::WorkerHello { hello: Box::new(hello), link }).await;
         from
     }
 

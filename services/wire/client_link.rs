@@ -48,7 +48,6 @@ pub enum ClientToLeader {
 }
 
 /// What the leader says to a client service.
-#[allow(clippy::large_enum_variant, reason = "most of it are replies: a box would be an allocation more for each")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaderToClient {
     /// First, once.
@@ -93,9 +92,11 @@ impl From<ClientToLeader> for link::LinkClientRequest {
         let message = match message {
             ClientToLeader::Hello { version, term } => Message::Hello(link::ClientHello { version, term: term.0 }),
             ClientToLeader::Call { call_id, call } => {
-                Message::Call(link::Call { call_id, question: Some(call_to_proto(call)) })
+                Message::Call(Box::new(link::Call { call_id, question: Some(call_to_proto(call)) }))
             }
-            ClientToLeader::Malformed { call_id, .. } => Message::Call(link::Call { call_id, question: None }),
+            ClientToLeader::Malformed { call_id, .. } => {
+                Message::Call(Box::new(link::Call { call_id, question: None }))
+            }
             ClientToLeader::Unwatch { task_ids, filter_ids } => {
                 Message::Unwatch(link::Unwatch { task_ids: texts(&task_ids), filter_ids })
             }
@@ -113,10 +114,13 @@ impl TryFrom<link::LinkClientRequest> for ClientToLeader {
         use link::link_client_request::Message;
         Ok(match request.message.ok_or_else(|| InvalidField::new("message", "must be set"))? {
             Message::Hello(hello) => Self::Hello { version: hello.version, term: Term(hello.term) },
-            Message::Call(link::Call { call_id, question }) => match call_from_proto(question) {
-                Ok(call) => Self::Call { call_id, call },
-                Err(error) => Self::Malformed { call_id, error },
-            },
+            Message::Call(call) => {
+                let link::Call { call_id, question } = *call;
+                match call_from_proto(question) {
+                    Ok(call) => Self::Call { call_id, call },
+                    Err(error) => Self::Malformed { call_id, error },
+                }
+            }
             Message::Unwatch(unwatch) => {
                 Self::Unwatch { task_ids: names("task_ids", &unwatch.task_ids)?, filter_ids: unwatch.filter_ids }
             }
@@ -132,12 +136,12 @@ impl From<LeaderToClient> for link::LinkClientResponse {
         let message = match message {
             LeaderToClient::Welcome(term) => Message::Welcome(link::Welcome { term: term.0 }),
             LeaderToClient::Reply { call_id, answer, detail } => {
-                Message::Reply(link::Reply { call_id, answer: Some(answer_to_proto(&answer, detail)) })
+                Message::Reply(Box::new(link::Reply { call_id, answer: Some(answer_to_proto(&answer, detail)) }))
             }
-            LeaderToClient::Event(event) => Message::Event(link::TaskEvent {
+            LeaderToClient::Event(event) => Message::Event(Box::new(link::TaskEvent {
                 task: Some(task_to_proto(&event.task, Detail::Result)),
                 previous_state: state_to_proto(event.previous_state).into(),
-            }),
+            })),
             LeaderToClient::Goodbye => Message::Goodbye(link::Goodbye {}),
             LeaderToClient::Heartbeat => Message::Heartbeat(link::Heartbeat {}),
         };
@@ -152,7 +156,8 @@ impl TryFrom<link::LinkClientResponse> for LeaderToClient {
         use link::link_client_response::Message;
         Ok(match response.message.ok_or_else(|| InvalidField::new("message", "must be set"))? {
             Message::Welcome(welcome) => Self::Welcome(Term(welcome.term)),
-            Message::Reply(link::Reply { call_id, answer }) => {
+            Message::Reply(reply) => {
+                let link::Reply { call_id, answer } = *reply;
                 Self::Reply { call_id, answer: answer_from_proto(answer)?, detail: Detail::Full }
             }
             Message::Event(event) => {
@@ -242,14 +247,16 @@ fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, Inval
         },
         Question::Delete(delete) => Call::Delete { task_id: name("task_id", &delete.task_id)? },
         Question::Get(get) => Call::Get { task_id: name("task_id", &get.task_id)? },
-        Question::List(list) => Call::List(ListQuery {
+        Question::List(list) => Call::List(Box::new(ListQuery {
             filter: filter(list.filter)?,
             page_size: list.page_size.clamp(1, ListQuery::MAX_PAGE),
             after: optional_name("after_task_id", &list.after_task_id)?,
             after_revision: Revision(list.after_revision),
-        }),
+        })),
         Question::Watch(watch) => Call::Watch { task_ids: names("task_ids", &watch.task_ids)? },
-        Question::WatchFilter(watch) => Call::WatchFilter { filter_id: watch.filter_id, filter: filter(watch.filter)? },
+        Question::WatchFilter(watch) => {
+            Call::WatchFilter { filter_id: watch.filter_id, filter: Box::new(filter(watch.filter)?) }
+        }
         Question::Cluster(_) => Call::Cluster,
         Question::Locate(locate) => Call::Locate { task_id: name("task_id", &locate.task_id)? },
         Question::Workers(workers) => Call::Workers(WorkerQuery {
@@ -309,10 +316,10 @@ fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
 fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, InvalidField> {
     Ok(match answer.ok_or_else(|| InvalidField::new("reply.answer", "must be set"))? {
         link::reply::Answer::Task(task) => {
-            Answer::Task(task_from_proto(task).map_err(|error| error.within("reply.task"))?)
+            Answer::Task(Arc::new(task_from_proto(task).map_err(|error| error.within("reply.task"))?))
         }
         link::reply::Answer::Page(page) => Answer::Page(Page {
-            tasks: items("reply.page.tasks", page.tasks, task_from_proto)?,
+            tasks: items("reply.page.tasks", page.tasks, |task| task_from_proto(task).map(Arc::new))?,
             next_after: optional_name("reply.page.next_after_task_id", &page.next_after_task_id)?,
             missing: names("reply.page.missing_task_ids", &page.missing_task_ids)?,
             corrupt: names("reply.page.corrupt_task_ids", &page.corrupt_task_ids)?,
@@ -321,7 +328,7 @@ fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, Inva
             let task = task.ok_or_else(|| InvalidField::new("reply.located.task", "must be set"))?;
             let worker = worker.map(worker_from_proto).transpose();
             Answer::Located(Box::new(Located {
-                task: task_from_proto(task).map_err(|error| error.within("reply.located.task"))?,
+                task: Arc::new(task_from_proto(task).map_err(|error| error.within("reply.located.task"))?),
                 worker: worker.map_err(|error| error.within("reply.located.worker"))?,
             }))
         }

@@ -29,7 +29,7 @@ pub fn no_leader_to_proto() -> v1::ExplainTaskResponse {
 pub fn explanation_from_proto(response: v1::ExplainTaskResponse) -> Result<Explanation, InvalidField> {
     let task = task_from_proto(response.task.unwrap_or_default()).map_err(|error| error.within("task"))?;
     let worker = response.worker.map(worker_from_proto).transpose().map_err(|error| error.within("worker"))?;
-    Ok(Explanation { task, reasons: items("reasons", response.reasons, reason_from_proto)?, worker })
+    Ok(Explanation { task: task.into(), reasons: items("reasons", response.reasons, reason_from_proto)?, worker })
 }
 
 fn reason_to_proto(reason: &PendingReason) -> v1::PendingReason {

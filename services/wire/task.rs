@@ -92,6 +92,8 @@ pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
 /// How much of a task goes out: lists and watches stay small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
+    /// Nothing of the spec, no result, no progress, no failure's message: of many that must fit a message together.
+    Brief,
     /// Neither payload nor result.
     Summary,
     /// The result, if there is one.
@@ -101,15 +103,22 @@ pub enum Detail {
 }
 
 pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
+    let brief = detail == Detail::Brief;
+    let failed = |failure: &Failure| {
+        let failure = failure_to_proto(failure);
+        if brief { v1::TaskFailure { message: String::new(), ..failure } } else { failure }
+    };
     let (result, failure) = match &task.outcome {
-        Some(Outcome::Succeeded(result)) if detail != Detail::Summary => (bytes::Bytes::copy_from_slice(result), None),
-        Some(Outcome::Failed(failure)) => (bytes::Bytes::new(), Some(failure_to_proto(failure))),
+        Some(Outcome::Succeeded(result)) if matches!(detail, Detail::Result | Detail::Full) => {
+            (bytes::Bytes::copy_from_slice(result), None)
+        }
+        Some(Outcome::Failed(failure)) => (bytes::Bytes::new(), Some(failed(failure))),
         _ => (bytes::Bytes::new(), None),
     };
     let trials = task.trials.as_deref();
     v1::Task {
         task_id: task.id.to_string(),
-        spec: Some(spec_to_proto(&task.spec, detail == Detail::Full)),
+        spec: (!brief).then(|| spec_to_proto(&task.spec, detail == Detail::Full)),
         state: state_to_proto(task.state).into(),
         attempt: i32::try_from(task.attempt).unwrap_or(i32::MAX),
         worker_id: task.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -121,9 +130,9 @@ pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
         start_time: task.start_time.map(time_to_proto),
         end_time: task.end_time.map(time_to_proto),
         worker_deaths: i32::try_from(task.worker_deaths).unwrap_or(i32::MAX),
-        progress: task.progress.as_deref().map(progress_to_proto),
+        progress: task.progress.as_deref().filter(|_| !brief).map(progress_to_proto),
         retries: trials.map_or(0, |trials| i32::try_from(trials.retries).unwrap_or(i32::MAX)),
-        last_failure: trials.and_then(|trials| trials.last_failure.as_ref()).map(failure_to_proto),
+        last_failure: trials.and_then(|trials| trials.last_failure.as_ref()).map(failed),
         next_attempt_time: trials.and_then(|trials| trials.next_attempt_time).map(time_to_proto),
         retry_of: task.retry_of.as_ref().map(ToString::to_string).unwrap_or_default(),
     }

@@ -33,7 +33,7 @@ const MAX_TRACEPARENT_BYTES: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkerToLeader {
     /// First, once.
-    Hello(WorkerHello),
+    Hello(Box<WorkerHello>),
     Report(Report),
     /// Give me nothing more.
     Draining,
@@ -59,7 +59,9 @@ impl TryFrom<links::LinkWorkerRequest> for WorkerToLeader {
     fn try_from(request: links::LinkWorkerRequest) -> Result<Self, InvalidField> {
         use links::link_worker_request::Message;
         Ok(match request.message.ok_or_else(missing_message)? {
-            Message::Hello(hello) => Self::Hello(hello_from_proto(hello).map_err(|error| error.within("hello"))?),
+            Message::Hello(hello) => {
+                Self::Hello(Box::new(hello_from_proto(*hello).map_err(|error| error.within("hello"))?))
+            }
             Message::Started(started) => {
                 let RunningAttempt { attempt, start_time, .. } = running(started).map_err(|e| e.within("started"))?;
                 Self::Report(Report::Started { attempt, start_time })
@@ -78,7 +80,7 @@ impl From<WorkerToLeader> for links::LinkWorkerRequest {
     fn from(message: WorkerToLeader) -> Self {
         use links::link_worker_request::Message;
         let message = match message {
-            WorkerToLeader::Hello(hello) => Message::Hello(hello_to_proto(hello)),
+            WorkerToLeader::Hello(hello) => Message::Hello(Box::new(hello_to_proto(*hello))),
             WorkerToLeader::Report(report) => match ReportProto::from(report) {
                 ReportProto::Started(started) => Message::Started(started),
                 ReportProto::Progress(progress) => Message::Progress(progress),
@@ -100,7 +102,7 @@ impl TryFrom<links::LinkWorkerResponse> for LeaderToWorker {
         use links::link_worker_response::Message;
         Ok(match response.message.ok_or_else(missing_message)? {
             Message::Welcome(welcome) => Self::Welcome(Term(welcome.term)),
-            Message::Assign(assign) => Self::Order(assign_from_proto(assign).map_err(|error| error.within("assign"))?),
+            Message::Assign(assign) => Self::Order(assign_from_proto(*assign).map_err(|error| error.within("assign"))?),
             Message::Cancel(cancel) => {
                 let attempt =
                     attempt(&cancel.task_id, cancel.attempt, cancel.fence).map_err(|error| error.within("cancel"))?;
@@ -122,18 +124,20 @@ impl From<LeaderToWorker> for links::LinkWorkerResponse {
         use links::link_worker_response::Message;
         let message = match message {
             LeaderToWorker::Welcome(term) => Message::Welcome(links::Welcome { term: term.0 }),
-            LeaderToWorker::Order(Order::Assign { attempt, spec, traceparent }) => Message::Assign(links::Assign {
-                task_id: attempt.task_id.to_string(),
-                attempt: attempt.attempt,
-                fence: attempt.fence.0,
-                kind: spec.kind.to_string(),
-                queue: spec.queue().to_string(),
-                payload: Bytes::copy_from_slice(&spec.payload),
-                labels: (&spec.labels).into(),
-                traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
-                start_to_close: limit(&spec, Timeout::StartToClose),
-                heartbeat: limit(&spec, Timeout::Heartbeat),
-            }),
+            LeaderToWorker::Order(Order::Assign { attempt, spec, traceparent }) => {
+                Message::Assign(Box::new(links::Assign {
+                    task_id: attempt.task_id.to_string(),
+                    attempt: attempt.attempt,
+                    fence: attempt.fence.0,
+                    kind: spec.kind.to_string(),
+                    queue: spec.queue().to_string(),
+                    payload: Bytes::copy_from_slice(&spec.payload),
+                    labels: (&spec.labels).into(),
+                    traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
+                    start_to_close: limit(&spec, Timeout::StartToClose),
+                    heartbeat: limit(&spec, Timeout::Heartbeat),
+                }))
+            }
             LeaderToWorker::Order(Order::Cancel { attempt, reason }) => Message::Cancel(links::CancelAttempt {
                 task_id: attempt.task_id.to_string(),
                 attempt: attempt.attempt,

@@ -51,13 +51,13 @@ impl Questions {
     }
 
     pub(super) fn register(&mut self, stream: StreamId, filter: TaskFilter) {
-        let call = Call::WatchFilter { filter_id: stream, filter };
+        let call = Call::WatchFilter { filter_id: stream, filter: Box::new(filter) };
         let request = self.ask(Question::Register(stream), call);
         self.out.push_back(request);
     }
 
     pub(super) fn page(&mut self, stream: StreamId, query: ListQuery) {
-        let request = self.ask(Question::Page(stream), Call::List(query));
+        let request = self.ask(Question::Page(stream), Call::List(Box::new(query)));
         self.out.push_back(request);
     }
 

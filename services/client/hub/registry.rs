@@ -276,7 +276,7 @@ impl Registry {
         let Some(Watcher { plan: Plan::Filter(filtering), .. }) = self.streams.get_mut(&id) else { return };
         filtering.query.after.clone_from(&page.next_after);
         self.with_slot(id, |mailbox| {
-            page.tasks.into_iter().for_each(|task| mailbox.snapshot(&Arc::new(task)));
+            page.tasks.into_iter().for_each(|task| mailbox.snapshot(&task));
             mailbox.page_done(page.next_after.is_none());
         });
         self.continue_if_wanted(id);

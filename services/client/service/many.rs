@@ -1,18 +1,20 @@
 //! Calls that act on every task that matches a filter. A page is listed, and each of its tasks is asked for as if by itself:
 //! nothing is atomic, each has its own outcome, and the leader never does more in one step than for one task.
 
+use std::sync::Arc;
+
 use tonic::Status;
 
 use super::{
     Context, Front,
     page_token::{self, Listing},
     request,
-    tasks::{brief, invalid, retry},
+    tasks::{invalid, retry},
 };
 use crate::{
     domain::{Call, ListQuery, Revision, Task, TaskState, Wall},
     runtime::wall_clock::WallClock,
-    wire::{CallError, InvalidField, proto::v1},
+    wire::{CallError, Detail, InvalidField, proto::v1, task_to_proto},
 };
 
 /// What is done with each of them.
@@ -118,10 +120,10 @@ impl Front {
     }
 }
 
-fn outcome(task: &Task, answer: Result<Task, CallError>) -> v1::TaskOutcome {
+fn outcome(task: &Task, answer: Result<Arc<Task>, CallError>) -> v1::TaskOutcome {
     use v1::task_outcome::Outcome;
     let outcome = match answer {
-        Ok(after) => Outcome::Task(brief(&after)),
+        Ok(after) => Outcome::Task(task_to_proto(&after, Detail::Brief)),
         Err(error) => Outcome::Error(error.item(task.id.as_str())),
     };
     v1::TaskOutcome { task_id: task.id.to_string(), outcome: Some(outcome) }

@@ -103,13 +103,13 @@ impl Front {
         }
     }
 
-    async fn ask_for_task(&self, call: Call, context: Context) -> Result<Task, CallError> {
+    async fn ask_for_task(&self, call: Call, context: Context) -> Result<Arc<Task>, CallError> {
         task_in(self.link.ask(call, context.deadline).await?)
     }
 
     /// Asks one page of a listing.
     async fn ask_for_page(&self, query: ListQuery, context: Context) -> Result<Page, CallError> {
-        match self.ask(Call::List(query), context).await? {
+        match self.ask(Call::List(Box::new(query)), context).await? {
             Answer::Page(page) => Ok(page),
             _ => Err(unfitting()),
         }
@@ -121,7 +121,7 @@ impl Front {
         &self,
         calls: impl Iterator<Item = Result<Call, CallError>>,
         context: Context,
-    ) -> Vec<Result<Task, CallError>> {
+    ) -> Vec<Result<Arc<Task>, CallError>> {
         let mut entered = Vec::with_capacity(calls.size_hint().0);
         let mut asked = Vec::with_capacity(calls.size_hint().0);
         let mut hopeless = None;
@@ -147,7 +147,7 @@ impl Front {
     }
 }
 
-fn task_in(answer: Answer) -> Result<Task, CallError> {
+fn task_in(answer: Answer) -> Result<Arc<Task>, CallError> {
     match answer {
         Answer::Task(task) => Ok(task),
         Answer::Refused(refusal) => Err(refusal.into()),

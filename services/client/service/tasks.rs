@@ -232,9 +232,12 @@ impl Tasks {
             }
         });
         let answers = self.0.ask_for_tasks(calls, context).await;
-        let outcome = |(answer, id): (Result<Task, CallError>, String)| {
+        let outcome = |(answer, id): (Result<Arc<Task>, CallError>, String)| {
             let task = answer.map_err(of_submit);
-            let outcome = task.map_or_else(|error| Outcome::Error(error.item(&id)), |task| Outcome::Task(brief(&task)));
+            let outcome = task.map_or_else(
+                |error| Outcome::Error(error.item(&id)),
+                |task| Outcome::Task(task_to_proto(&task, Detail::Brief)),
+            );
             v1::SubmitTaskOutcome { outcome: Some(outcome) }
         };
         answers.into_iter().zip(ids).map(outcome).collect()
@@ -263,17 +266,6 @@ fn of_submit(error: CallError) -> CallError {
         CallError::Refused(Refusal::CorruptRecord) => CallError::CorruptExists,
         other => other,
     }
-}
-
-/// A task among the outcomes of many, which must fit a message together.
-pub(super) fn brief(task: &Task) -> v1::Task {
-    let mut task = task_to_proto(task, Detail::Summary);
-    task.spec = None;
-    task.progress = None;
-    for failure in [&mut task.failure, &mut task.last_failure].into_iter().flatten() {
-        failure.message.clear();
-    }
-    task
 }
 
 pub(super) fn invalid(error: InvalidField) -> Status {

@@ -184,7 +184,7 @@ impl Scheduler {
         durable: impl FnOnce(&Task) -> Option<Change>,
     ) -> Option<Arc<Task>> {
         let (entry, previous_state) = self.update(task_id, change)?;
-        let task = Arc::new(entry.task.clone());
+        let task = entry.task.clone();
         effects.extend(durable(&task).map(Effect::Change));
         effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state }));
         Some(task)

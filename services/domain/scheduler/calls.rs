@@ -38,12 +38,12 @@ impl Scheduler {
         }
         let revision = self.next_revision();
         let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent, retry_of };
-        let task = pending(&submission);
+        let task = Arc::new(pending(&submission));
         self.fleet.hold_selector(&task.spec);
         self.insert(Entry { task: task.clone(), submitted: revision });
         self.begin(now, &task, revision);
         effects.push(Effect::Change(Change::Submitted(submission)));
-        effects.push(Effect::Push(TaskEvent { task: Arc::new(task.clone()), previous_state: TaskState::Pending }));
+        effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state: TaskState::Pending }));
         Answer::Task(task)
     }
 
@@ -78,9 +78,9 @@ impl Scheduler {
             TaskState::Pending | TaskState::Assigned | TaskState::Running => {}
         }
         self.finish(now, task_id, None, Outcome::Cancelled, effects);
-        if let Some(worker) = task.worker.filter(|_| task.state.is_active()) {
+        if let Some(worker) = task.worker.as_ref().filter(|_| task.state.is_active()) {
             let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt, fence: task.fence };
-            self.stop(&worker, attempt, "the task was cancelled", effects);
+            self.stop(worker, attempt, "the task was cancelled", effects);
         }
         self.table.get(task_id).map_or(Answer::Refused(Refusal::TaskNotFound), |entry| Answer::Task(entry.task.clone()))
     }

@@ -42,7 +42,7 @@ impl Scheduler {
         }
     }
 
-    fn ended(&self, task_id: &TaskId) -> Result<&Task, Refusal> {
+    fn ended(&self, task_id: &TaskId) -> Result<&Arc<Task>, Refusal> {
         if self.table.is_corrupt(task_id) {
             return Err(Refusal::CorruptRecord);
         }

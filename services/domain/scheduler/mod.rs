@@ -128,7 +128,7 @@ pub enum Event {
         drained: bool,
     },
     /// A worker has opened a link. Answered by [`Effect::Welcome`] or [`Effect::Refuse`].
-    Hello(WorkerHello),
+    Hello(Box<WorkerHello>),
     Report {
         worker: WorkerId,
         incarnation: Incarnation,
@@ -250,7 +250,7 @@ impl Scheduler {
                 let answer = self.set_drained(&worker, drained, effects);
                 effects.push(Effect::Answer(answer));
             }
-            Event::Hello(hello) => self.hello(now, hello, effects),
+            Event::Hello(hello) => self.hello(now, *hello, effects),
             Event::Report { worker, incarnation, report } => {
                 if self.fleet.is(&worker, incarnation) {
                     self.report(now, &worker, report, effects);

@@ -154,9 +154,9 @@ impl Scheduler {
             effects.push(Effect::Note(Note::TimedOut { task_id: task_id.clone(), attempt: task.attempt, timeout }));
             self.finish(now, task_id, None, Outcome::Failed(failure), effects);
         }
-        if let Some(worker) = task.worker.filter(|_| task.state.is_active()) {
+        if let Some(worker) = task.worker.as_ref().filter(|_| task.state.is_active()) {
             let attempt = AttemptId { task_id: task_id.clone(), attempt: task.attempt, fence: task.fence };
-            self.stop(&worker, attempt, "it took too long", effects);
+            self.stop(worker, attempt, "it took too long", effects);
         }
     }
 }

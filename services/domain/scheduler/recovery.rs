@@ -1,6 +1,6 @@
 //! How a new leader begins: from what the store holds, and nothing else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Effect, Limits, Scheduler, attempts::Return, calls::pending, fleet::Hold, lanes::is_suspect, patience,
@@ -64,7 +64,7 @@ impl Scheduler {
             self.fleet.hold_selector(&task.spec);
             self.resume(now, &task, submitted);
         }
-        self.insert(Entry { task, submitted });
+        self.insert(Entry { task: Arc::new(task), submitted });
     }
 
     /// Each worker's incarnation is the one of its youngest assignment.

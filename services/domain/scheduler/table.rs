@@ -1,8 +1,10 @@
-//! The table of tasks. Its invariant: the counts and the bytes are those of its tasks.
+//! The table of tasks. Its invariants: the counts and the bytes are those of its tasks; the order has their ids.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
+    hash::{Hash, Hasher},
     ops::Bound,
+    sync::Arc,
 };
 
 use crate::domain::{Outcome, Revision, Selector, Task, TaskId, TaskSpec, TaskState, Trials};
@@ -13,15 +15,18 @@ const TASK_OVERHEAD_BYTES: u64 = 1_600;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
-    pub task: Task,
+    /// As watchers and readers get it: shared with whom it was shown to, until it changes.
+    pub task: Arc<Task>,
     /// Revision of the submit: the age of the task among its equals.
     pub submitted: Revision,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Table {
-    /// Boxed, because the nodes of a tree that grows at its end are hardly more than half full.
-    entries: BTreeMap<TaskId, Box<Entry>>,
+    /// Hashed: ids that were made one after the other differ at their ends only, and a tree compares them at every level.
+    entries: HashMap<TaskId, Entry>,
+    /// The same ids, in order, for listings.
+    order: BTreeSet<TaskId>,
     /// Ids whose records cannot be read.
     corrupt: BTreeSet<TaskId>,
     /// By state, in the order of [`TaskState::ALL`].
@@ -31,7 +36,7 @@ pub(super) struct Table {
 
 impl Table {
     pub fn get(&self, id: &TaskId) -> Option<&Entry> {
-        self.entries.get(id).map(|entry| &**entry)
+        self.entries.get(id)
     }
 
     pub fn is_corrupt(&self, id: &TaskId) -> bool {
@@ -41,7 +46,8 @@ impl Table {
     pub fn insert(&mut self, entry: Entry) {
         self.counts[entry.task.state as usize] += 1;
         self.bytes += cost(&entry.task);
-        self.entries.insert(entry.task.id.clone(), Box::new(entry));
+        self.order.insert(entry.task.id.clone());
+        self.entries.insert(entry.task.id.clone(), entry);
     }
 
     pub fn set_corrupt(&mut self, ids: impl IntoIterator<Item = TaskId>) {
@@ -52,7 +58,7 @@ impl Table {
     pub fn update(&mut self, id: &TaskId, change: impl FnOnce(&mut Task)) -> Option<(&Entry, TaskState)> {
         let entry = self.entries.get_mut(id)?;
         let (before, cost_before) = (entry.task.state, cost(&entry.task));
-        change(&mut entry.task);
+        change(Arc::make_mut(&mut entry.task));
         let after = entry.task.state;
         self.bytes = self.bytes - cost_before + cost(&entry.task);
         self.counts[before as usize] -= 1;
@@ -60,8 +66,9 @@ impl Table {
         Some((entry, before))
     }
 
-    pub fn remove(&mut self, id: &TaskId) -> Option<Box<Entry>> {
+    pub fn remove(&mut self, id: &TaskId) -> Option<Entry> {
         let entry = self.entries.remove(id)?;
+        self.order.remove(id);
         self.counts[entry.task.state as usize] -= 1;
         self.bytes -= cost(&entry.task);
         Some(entry)
@@ -70,7 +77,7 @@ impl Table {
     /// Every task, in the order of ids, after one of them.
     pub fn after(&self, id: Option<&TaskId>) -> impl Iterator<Item = &Entry> {
         let start = id.map_or(Bound::Unbounded, Bound::Excluded);
-        self.entries.range((start, Bound::Unbounded)).map(|(_, entry)| &**entry)
+        self.order.range((start, Bound::Unbounded)).filter_map(|id| self.entries.get(id))
     }
 
     pub fn tasks(&self) -> u64 {
@@ -87,6 +94,14 @@ impl Table {
 
     pub fn count(&self, state: TaskState) -> u64 {
         self.counts[state as usize]
+    }
+}
+
+/// In the order of ids, which is the same for equal tables; what else there is follows from the entries.
+impl Hash for Table {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.after(None).for_each(|entry| entry.hash(state));
+        self.corrupt.hash(state);
     }
 }
 

@@ -23,7 +23,7 @@ async fn a_hello_that_waits_in_the_queue_came_in_time() {
     let hello =
         WorkerHello { offer: offer(1), running: vec![], reports: vec![], draining: false, term: Term(0), beside: None };
     let link = Handle::new(LinkId(1), to, CancellationToken::new());
-    let mut leader = Leader::over(limits, loaded, vec![Input::WorkerHello { hello, link }]);
+    let mut leader = Leader::over(limits, loaded, vec![Input::WorkerHello { hello: Box::new(hello), link }]);
     assert!(leader.commit().await.is_empty(), "nothing is given back; the welcome is fenced");
     assert_eq!(receive(&mut worker).await, LeaderToWorker::Welcome(Term(7)));
     let LeaderToWorker::Order(Order::Assign { attempt, .. }) = receive(&mut worker).await else { panic!() };

@@ -22,7 +22,11 @@ impl World {
         let members = self.members();
         self.lead(master, |leading| match up {
             Up::Hello(hello) => {
-                leading.step(moment(number), Event::Hello(hello), &Asker::Worker { worker: number, link, incarnation });
+                leading.step(
+                    moment(number),
+                    Event::Hello(Box::new(hello)),
+                    &Asker::Worker { worker: number, link, incarnation },
+                );
                 leading.step(NOW, members, &Asker::Nobody);
             }
             Up::Report(report) if leading.links[number] == Some((link, incarnation)) => {

@@ -56,7 +56,7 @@ fn what_a_worker_says_arrives_as_it_was_said() {
     let further = [Some(progress()), None].map(|progress| Report::Progress { attempt: attempt_id("a", 1), progress });
     let said = reports().into_iter().chain([started]).chain(further).map(WorkerToLeader::Report);
     let others = [WorkerToLeader::Draining, WorkerToLeader::Goodbye, WorkerToLeader::Heartbeat];
-    for message in said.chain(others).chain([WorkerToLeader::Hello(hello())]) {
+    for message in said.chain(others).chain([WorkerToLeader::Hello(Box::new(hello()))]) {
         assert_eq!(there_and_back(message.clone()), Ok(message));
     }
 }

@@ -19,7 +19,7 @@ use ends::{Listener, Speaker};
 
 use super::crew::{Crew, Step};
 use crate::{
-    domain::{Term, WorkerHello},
+    domain::Term,
     runtime::{
         backoff::Backoff,
         heartbeat::{HEARTBEAT, LINK_IDLE_LIMIT},
@@ -147,8 +147,7 @@ impl<D: Dial> Link<D> {
             Phase::Leave => return Ok(()),
         };
         let (mut speaker, mut listener) = (Speaker::new(outgoing), Listener::new(incoming));
-        let hello: WorkerHello = self.crew.introduce(self.term);
-        speaker.say(WorkerToLeader::Hello(hello));
+        speaker.say(WorkerToLeader::Hello(Box::new(self.crew.introduce(self.term))));
         let greeted = tokio::select! {
             greeted = timeout(LINK_IDLE_LIMIT, self.greet(&mut speaker, &mut listener)) => greeted,
             other = &mut another => return Err(LinkError::Succeeded(other.term)),

@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::*;
-use crate::domain::{AttemptId, Fence, Order, Policy, Report, TaskSpec, Timeout, Timeouts};
+use crate::domain::{AttemptId, Fence, Order, Policy, Report, TaskSpec, Timeout, Timeouts, WorkerHello};
 
 /// For what happens at once; far beyond it on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ impl Line {
 
     async fn hello(&mut self) -> WorkerHello {
         match self.next().await {
-            Some(WorkerToLeader::Hello(hello)) => hello,
+            Some(WorkerToLeader::Hello(hello)) => *hello,
             other => panic!("expected a hello, got {other:?}"),
         }
     }

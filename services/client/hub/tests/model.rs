@@ -98,11 +98,11 @@ impl Leader {
         let page = match call {
             Call::Watch { task_ids } => {
                 self.watched.extend(task_ids.iter().cloned());
-                let tasks = task_ids.iter().map(|id| (*self.tasks[id]).clone()).collect();
+                let tasks = task_ids.iter().map(|id| self.tasks[id].clone()).collect();
                 Page { tasks, ..Page::default() }
             }
             Call::WatchFilter { filter_id, filter } => {
-                self.filters.insert(filter_id, filter);
+                self.filters.insert(filter_id, *filter);
                 Page::default()
             }
             Call::List(query) => self.page(&query),
@@ -120,7 +120,7 @@ impl Leader {
             }
             page.next_after = Some(id.clone()).filter(|_| *id != *self.tasks.keys().next_back().unwrap());
             if task.revision > query.after_revision && query.filter.matches(task) {
-                page.tasks.push((**task).clone());
+                page.tasks.push(task.clone());
             }
         }
         page

@@ -55,7 +55,7 @@ fn asked(registry: &mut Registry) -> Vec<(u64, Vec<String>)> {
 }
 
 fn page(tasks: &[&Arc<Task>]) -> Answer {
-    Answer::Page(Page { tasks: tasks.iter().map(|task| (***task).clone()).collect(), ..Page::default() })
+    Answer::Page(Page { tasks: tasks.iter().map(|task| (*task).clone()).collect(), ..Page::default() })
 }
 
 fn event(task: &Arc<Task>, previous_state: TaskState) -> TaskEvent {
@@ -100,7 +100,7 @@ fn an_unknown_task_ends_its_streams_and_no_other() {
     let (_, both) = join(&mut registry, &["a", "b"]);
     let (_, only_a) = join(&mut registry, &["a"]);
     let questions = asked(&mut registry);
-    let answer = Page { tasks: vec![(*task("a", 1, Pending)).clone()], missing: vec![id("b")], ..Page::default() };
+    let answer = Page { tasks: vec![task("a", 1, Pending)], missing: vec![id("b")], ..Page::default() };
     registry.answer(questions[0].0, Answer::Page(answer));
     assert_eq!(both.next().0, not_found("b"));
     assert!(matches!(only_a.next().0, Next::Update(_)));

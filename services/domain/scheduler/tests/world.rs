@@ -266,7 +266,7 @@ impl World {
 
     pub fn get(&self, id: &str) -> Task {
         match self.scheduler.get(&task(id)) {
-            Answer::Task(task) => task,
+            Answer::Task(task) => Arc::unwrap_or_clone(task),
             other => panic!("{id}: {other:?}"),
         }
     }

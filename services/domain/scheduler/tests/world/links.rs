@@ -112,7 +112,7 @@ impl World {
         match said {
             Up::Hello(hello) => {
                 let mut effects = Vec::new();
-                self.scheduler.step(self.now, Event::Hello(hello), &mut effects);
+                self.scheduler.step(self.now, Event::Hello(Box::new(hello)), &mut effects);
                 self.follow(effects, Some(number));
             }
             _ if self.linked.get(id) != Some(&number) => {}
