@@ -55,7 +55,7 @@ impl Live {
         };
         let member = Member { worker_id: live.worker.clone(), incarnation: live.incarnation };
         live.step(Event::Members(vec![member]));
-        live.step(Event::Hello(live.hello()));
+        live.step(Event::Hello(Box::new(live.hello())));
         assert_eq!(live.assigned.len(), SLOTS as usize, "the worker is full");
         live
     }

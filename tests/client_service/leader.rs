@@ -64,7 +64,7 @@ impl Store for Follows {
 /// What all leaders know.
 #[derive(Default)]
 pub struct World {
-    pub tasks: BTreeMap<TaskId, Task>,
+    pub tasks: BTreeMap<TaskId, Arc<Task>>,
     /// Every call that a leader has heard, answered or not.
     pub heard: Vec<Call>,
     /// What is answered to whoever waits for a drain, one after the other, and then nothing.
@@ -77,13 +77,13 @@ impl World {
     /// A task changes, and whoever has a link is told.
     pub fn change(&mut self, task_id: &TaskId, state: TaskState) {
         self.revision = self.revision.next();
-        let task = self.tasks.get_mut(task_id).expect("the test submitted it");
+        let task = Arc::make_mut(self.tasks.get_mut(task_id).expect("the test submitted it"));
         let previous_state = std::mem::replace(&mut task.state, state);
         task.revision = self.revision;
         if state == TaskState::Succeeded {
             task.outcome = Some(Outcome::Succeeded(task.spec.payload.clone()));
         }
-        let event = TaskEvent { task: Arc::new(task.clone()), previous_state };
+        let event = TaskEvent { task: self.tasks[task_id].clone(), previous_state };
         self.links.retain(|link| link.send(LeaderToClient::Event(event.clone())).is_ok());
     }
 
@@ -111,13 +111,13 @@ impl World {
             start_time: None,
             end_time: None,
         };
-        self.tasks.insert(task_id.clone(), task);
+        self.tasks.insert(task_id.clone(), Arc::new(task));
         self.change(task_id, TaskState::Pending);
         Answer::Task(self.tasks[task_id].clone())
     }
 
     fn answer(&mut self, call: &Call, term: Term) -> Answer {
-        let found = |task: Option<&Task>| match task {
+        let found = |task: Option<&Arc<Task>>| match task {
             Some(task) => Answer::Task(task.clone()),
             None => Answer::Refused(Refusal::TaskNotFound),
         };
@@ -134,7 +134,7 @@ impl World {
             },
             Call::List(query) => {
                 let after = |id: &TaskId| query.after.as_ref().is_none_or(|after| id > after);
-                let wanted = |task: &&Task| {
+                let wanted = |task: &&Arc<Task>| {
                     after(&task.id) && task.revision > query.after_revision && query.filter.matches(task)
                 };
                 let mut tasks: Vec<_> = self.tasks.values().filter(wanted).cloned().collect();

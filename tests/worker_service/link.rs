@@ -163,7 +163,7 @@ impl Scene {
     pub async fn line(&mut self) -> (Line, WorkerHello) {
         let mut line = timeout(LIMIT, self.lines.recv()).await.expect("the worker dials").unwrap();
         match line.next().await {
-            Some(WorkerToLeader::Hello(hello)) => (line, hello),
+            Some(WorkerToLeader::Hello(hello)) => (line, *hello),
             other => panic!("expected a hello, got {other:?}"),
         }
     }
