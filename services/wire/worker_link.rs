@@ -1,15 +1,17 @@
 //! The link between a worker and the leader, in both directions. Each end parses what the other one sent before it
 //! believes any of it; a message that is not valid ends the link.
 
-use std::{collections::BTreeSet, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod hello;
+
+use self::hello::{hello_from_proto, hello_to_proto};
 use super::{
     InvalidField, name,
     policy::{duration_from_proto, duration_to_proto},
     proto::internal::v1 as links,
-    record::incarnation,
     task::{
         failure_from_proto, failure_to_proto, labels, progress_from_proto, progress_to_proto, time_from_proto,
         time_to_proto,
@@ -17,13 +19,9 @@ use super::{
 };
 use crate::domain::{
     AttemptId, Failure, FailureReason, Fence, MAX_PAYLOAD_BYTES, MAX_RESULT_BYTES, Order, Policy, Progress, Report,
-    RunningAttempt, TaskSpec, Term, Timeout, Timeouts, Wall, WorkerHello, WorkerOffer,
+    RunningAttempt, TaskSpec, Term, Timeout, Timeouts, Wall, WorkerHello,
 };
 
-/// Longest version of a program, in bytes: a semantic version with its build metadata.
-const MAX_VERSION_BYTES: usize = 64;
-/// Longest host:port: a DNS name has at most 253 bytes.
-const MAX_ADDRESS_BYTES: usize = 260;
 /// Longest reason of a cancel, in bytes: it is one line of a log.
 const MAX_REASON_BYTES: usize = 256;
 /// Longest trace context that is passed on, in bytes: version 00 has 55, later ones may be longer.
@@ -154,81 +152,6 @@ impl From<LeaderToWorker> for links::LinkWorkerResponse {
         };
         Self { message: Some(message) }
     }
-}
-
-fn hello_from_proto(hello: links::WorkerHello) -> Result<WorkerHello, InvalidField> {
-    if hello.slots == 0 || hello.slots > WorkerOffer::MAX_SLOTS {
-        let problem = format!("must be 1 to {}, is {}", WorkerOffer::MAX_SLOTS, hello.slots);
-        return Err(InvalidField::new("slots", problem));
-    }
-    bounded("version", &hello.version, MAX_VERSION_BYTES)?;
-    let held = hello.running.len() + hello.finished.len() + hello.given_back.len();
-    if held > hello.slots as usize {
-        let problem = format!("{held} attempts held on {} slots", hello.slots);
-        return Err(InvalidField::new("running", problem));
-    }
-    let running = hello.running.into_iter().map(running).collect::<Result<Vec<_>, _>>();
-    let running = running.map_err(|error| error.within("running"))?;
-    let mut reports = Vec::with_capacity(hello.finished.len() + hello.given_back.len());
-    for report in hello.finished {
-        reports.push(finished(report).map_err(|error| error.within("finished"))?);
-    }
-    for report in hello.given_back {
-        reports.push(given_back(&report).map_err(|error| error.within("given_back"))?);
-    }
-    let mut seen = BTreeSet::new();
-    let mut held = running.iter().map(|running| &running.attempt).chain(reports.iter().map(Report::attempt));
-    if let Some(twice) = held.find(|&attempt| !seen.insert(attempt)) {
-        return Err(InvalidField::new("running", format!("{twice} is there twice")));
-    }
-    Ok(WorkerHello {
-        offer: WorkerOffer {
-            worker_id: name("worker_id", &hello.worker_id)?,
-            incarnation: incarnation("incarnation", &hello.incarnation)?,
-            address: address("address", hello.address)?,
-            slots: hello.slots,
-            kinds: names("kinds", &hello.kinds, WorkerOffer::MAX_KINDS)?,
-            queues: names("queues", &hello.queues, WorkerOffer::MAX_QUEUES)?,
-            labels: labels("labels", hello.labels)?,
-            version: hello.version,
-        },
-        running,
-        reports,
-        draining: hello.draining,
-        term: Term(hello.term),
-        beside: if hello.beside.is_empty() { None } else { Some(address("beside", hello.beside)?.into()) },
-    })
-}
-
-fn hello_to_proto(hello: WorkerHello) -> links::WorkerHello {
-    let WorkerHello { offer, running, reports, draining, term, beside } = hello;
-    let begun = |it: &RunningAttempt| started(&it.attempt, it.start_time, it.progress.as_deref());
-    let mut proto = links::WorkerHello {
-        version: offer.version,
-        worker_id: offer.worker_id.to_string(),
-        incarnation: Bytes::copy_from_slice(&offer.incarnation.0),
-        slots: offer.slots,
-        kinds: offer.kinds.iter().map(ToString::to_string).collect(),
-        queues: offer.queues.iter().map(ToString::to_string).collect(),
-        labels: offer.labels,
-        address: offer.address,
-        running: running.iter().map(begun).collect(),
-        finished: Vec::new(),
-        given_back: Vec::new(),
-        draining,
-        term: term.0,
-        beside: beside.as_deref().unwrap_or_default().to_owned(),
-    };
-    for report in reports {
-        match ReportProto::from(report) {
-            ReportProto::Started(started) => proto.running.push(started),
-            // It is with the attempt that it is of.
-            ReportProto::Progress(_) => {}
-            ReportProto::Finished(finished) => proto.finished.push(finished),
-            ReportProto::GivenBack(given_back) => proto.given_back.push(given_back),
-        }
-    }
-    proto
 }
 
 /// The messages that a report becomes; a hello and the stream carry the same ones.
@@ -370,30 +293,11 @@ fn start_time(time: Option<prost_types::Timestamp>) -> Result<Wall, InvalidField
     time_from_proto("start_time", time)?.ok_or_else(|| InvalidField::new("start_time", "must be set"))
 }
 
-fn names<T: FromStr<Err: std::fmt::Display> + Ord>(
-    field: &str,
-    texts: &[String],
-    most: usize,
-) -> Result<BTreeSet<T>, InvalidField> {
-    if texts.is_empty() || texts.len() > most {
-        return Err(InvalidField::new(field, format!("must be 1 to {most}, are {}", texts.len())));
-    }
-    texts.iter().map(|text| name(field, text)).collect()
-}
-
 fn bounded(field: &str, text: &str, most: usize) -> Result<(), InvalidField> {
     if text.len() > most {
         return Err(InvalidField::new(field, format!("must be at most {most} bytes, is {}", text.len())));
     }
     Ok(())
-}
-
-fn address(field: &str, address: String) -> Result<String, InvalidField> {
-    bounded(field, &address, MAX_ADDRESS_BYTES)?;
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address),
-        _ => Err(InvalidField::new(field, format!("must be host:port, is {address:?}"))),
-    }
 }
 
 fn missing_message() -> InvalidField {

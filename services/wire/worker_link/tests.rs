@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::Incarnation;
+use crate::domain::WorkerOffer;
 
 fn attempt_id(task_id: &str, attempt: u32) -> AttemptId {
     AttemptId { task_id: task_id.parse().unwrap(), attempt, fence: Fence(40 + u64::from(attempt)) }
