@@ -156,7 +156,10 @@ fn sentence(task: &v1::Task, reason: &v1::PendingReason) -> String {
             let required = written(task.spec.as_ref().map(|spec| spec.selector.as_slice()).unwrap_or_default());
             match it.worker_count {
                 1 => format!("the only worker that serves it has not the labels that it requires: {required}"),
-                many => format!("none of the {many} workers that serve it has the labels that it requires: {required}"),
+                many => format!(
+                    "none of the {many} workers that serve it has the labels that it requires: {}",
+                    it.requirements.iter().map(matched).collect::<Vec<_>>().join(", ")
+                ),
             }
         }
         Some(Reason::WorkersUnavailable(it)) => {
@@ -188,6 +191,15 @@ fn sentence(task: &v1::Task, reason: &v1::PendingReason) -> String {
         ),
         Some(Reason::AboutToStart(_)) => "nothing keeps it any more: it is about to start".to_owned(),
         None => "of something that only a newer herdsman knows".to_owned(),
+    }
+}
+
+/// A requirement, and how many have it.
+fn matched(it: &v1::RequirementMatch) -> String {
+    let requirement = written(it.requirement.as_slice());
+    match it.worker_count {
+        0 => format!("{requirement} (nobody)"),
+        some => format!("{requirement} (only {some})"),
     }
 }
 
@@ -239,6 +251,21 @@ mod tests {
         let said = sentences(&reply);
         assert!(said[0].contains("(exit status 7): no disk") && said[1] == "its 3 attempts are spent", "{said:?}");
         assert_eq!(said[2], "to run it once more, as a new task: herdsman retry t");
+    }
+
+    #[test]
+    fn of_several_workers_each_requirement_says_how_many_have_it() {
+        let exists = |key: &str, worker_count| {
+            let operator = v1::LabelOperator::Exists.into();
+            let requirement = v1::LabelRequirement { key: key.into(), operator, values: Vec::new() };
+            v1::RequirementMatch { requirement: Some(requirement), worker_count }
+        };
+        let requirements = vec![exists("gpu", 0), exists("ssd", 2)];
+        let reason = Reason::SelectorNotMatched(v1::SelectorNotMatched { worker_count: 3, requirements });
+        let said = sentence(&task(v1::TaskState::Pending), &v1::PendingReason { reason: Some(reason) });
+        let expected =
+            "none of the 3 workers that serve it has the labels that it requires: gpu (nobody), ssd (only 2)";
+        assert_eq!(said, expected);
     }
 
     #[test]

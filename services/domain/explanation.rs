@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Kind, QueueName, Rate, Task, Wall, WorkerView};
+use super::{Kind, QueueName, Rate, Requirement, Task, Wall, WorkerView};
 
 /// What there is to say of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,6 +54,8 @@ pub enum PendingReason {
     /// Its selector matches none of the linked workers that serve its kind and its queue.
     SelectorNotMatched {
         workers: u32,
+        /// Of how many of them each requirement holds, whatever the others are.
+        requirements: Vec<(Requirement, u32)>,
     },
     /// Some workers that may serve it get nothing new for now.
     WorkersUnavailable(UnavailableWorkers),

@@ -57,6 +57,11 @@ impl Condition {
 }
 
 impl Requirement {
+    /// Whether it holds of a worker with these labels.
+    pub fn holds(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.condition.holds(labels.get(&*self.key).map(String::as_str))
+    }
+
     fn bytes(&self) -> usize {
         self.key.len() + self.condition.values().map(str::len).sum::<usize>()
     }
@@ -90,10 +95,7 @@ impl Selector {
 
     /// Whether a worker with these labels may run the task.
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.0.iter().all(|requirement| {
-            let value = labels.get(&*requirement.key).map(String::as_str);
-            requirement.condition.holds(value)
-        })
+        self.0.iter().all(|requirement| requirement.holds(labels))
     }
 
     /// What it adds to a record, roughly, in bytes: its texts, and the tag and the length of each.

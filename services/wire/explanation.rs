@@ -6,9 +6,10 @@ use super::{
     items, name,
     proto::v1::{self, pending_reason::Reason},
     queue::{per_second, rate_of},
+    selector::{requirement_from_proto, requirement_to_proto},
     task::{count, task_from_proto, task_to_proto, time_from_proto, time_to_proto},
 };
-use crate::domain::{Explanation, PendingReason, UnavailableWorkers, Wall};
+use crate::domain::{Explanation, PendingReason, Requirement, UnavailableWorkers, Wall};
 
 pub fn explanation_to_proto(explanation: &Explanation) -> v1::ExplainTaskResponse {
     v1::ExplainTaskResponse {
@@ -62,8 +63,15 @@ fn reason_to_proto(reason: &PendingReason) -> v1::PendingReason {
         PendingReason::QueueNotServed { queue, workers } => {
             Reason::QueueNotServed(v1::QueueNotServed { queue: queue.to_string(), worker_count: signed(*workers) })
         }
-        PendingReason::SelectorNotMatched { workers } => {
-            Reason::SelectorNotMatched(v1::SelectorNotMatched { worker_count: signed(*workers) })
+        PendingReason::SelectorNotMatched { workers, requirements } => {
+            let matched = |(requirement, workers): &(Requirement, u32)| v1::RequirementMatch {
+                requirement: Some(requirement_to_proto(requirement)),
+                worker_count: signed(*workers),
+            };
+            Reason::SelectorNotMatched(v1::SelectorNotMatched {
+                worker_count: signed(*workers),
+                requirements: requirements.iter().map(matched).collect(),
+            })
         }
         PendingReason::WorkersUnavailable(counts) => Reason::WorkersUnavailable(v1::WorkersUnavailable {
             drained_count: signed(counts.drained),
@@ -116,9 +124,10 @@ fn reason_from_proto(reason: v1::PendingReason) -> Result<PendingReason, Invalid
             queue: name("queue_not_served.queue", &it.queue)?,
             workers: count("queue_not_served.worker_count", it.worker_count)?,
         },
-        Some(Reason::SelectorNotMatched(it)) => {
-            PendingReason::SelectorNotMatched { workers: count("selector_not_matched.worker_count", it.worker_count)? }
-        }
+        Some(Reason::SelectorNotMatched(it)) => PendingReason::SelectorNotMatched {
+            workers: count("selector_not_matched.worker_count", it.worker_count)?,
+            requirements: items("selector_not_matched.requirements", it.requirements, match_from_proto)?,
+        },
         Some(Reason::WorkersUnavailable(it)) => PendingReason::WorkersUnavailable(UnavailableWorkers {
             drained: count("workers_unavailable.drained_count", it.drained_count)?,
             stopping: count("workers_unavailable.stopping_count", it.stopping_count)?,
@@ -141,10 +150,16 @@ fn reason_from_proto(reason: v1::PendingReason) -> Result<PendingReason, Invalid
     })
 }
 
+fn match_from_proto(matched: v1::RequirementMatch) -> Result<(Requirement, u32), InvalidField> {
+    let requirement = requirement_from_proto(matched.requirement.unwrap_or_default());
+    let requirement = requirement.map_err(|error| error.within("requirement"))?;
+    Ok((requirement, count("worker_count", matched.worker_count)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Rate;
+    use crate::domain::{Condition, Rate};
 
     #[test]
     fn every_reason_comes_out_as_it_went_in() {
@@ -159,7 +174,10 @@ mod tests {
             PendingReason::QueueAtMaxStarts { queue: queue(), max_starts, next_start: Wall(7) },
             PendingReason::KindNotServed { kind: "resize".parse().unwrap(), workers: 8 },
             PendingReason::QueueNotServed { queue: queue(), workers: 9 },
-            PendingReason::SelectorNotMatched { workers: 2 },
+            PendingReason::SelectorNotMatched {
+                workers: 2,
+                requirements: vec![(Requirement { key: "gpu".into(), condition: Condition::Exists }, 1)],
+            },
             PendingReason::WorkersUnavailable(counts),
             PendingReason::SlotsBusy { workers: 1, slots: 8, pending: 1 << 40 },
             PendingReason::KeptApart { worker_deaths: 2, workers: 1 },

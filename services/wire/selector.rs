@@ -39,7 +39,9 @@ pub(super) fn selector_from_proto(selector: Vec<v1::LabelRequirement>) -> Result
     Ok(Some(Arc::new(selector)))
 }
 
-fn requirement_from_proto(requirement: v1::LabelRequirement) -> Result<Requirement, InvalidField> {
+/// # Errors
+/// Names the field that is not as the .proto says.
+pub(super) fn requirement_from_proto(requirement: v1::LabelRequirement) -> Result<Requirement, InvalidField> {
     let operator = requirement.operator();
     let v1::LabelRequirement { key, values, operator: number } = requirement;
     label(&key, "").map_err(|problem| InvalidField::new("key", problem))?;
@@ -76,18 +78,19 @@ fn no_values(values: &[String]) -> Result<(), InvalidField> {
 }
 
 pub(super) fn selector_to_proto(selector: &Selector) -> Vec<v1::LabelRequirement> {
-    let requirement = |requirement: &Requirement| {
-        let operator = match requirement.condition {
-            Condition::In(_) => v1::LabelOperator::In,
-            Condition::NotIn(_) => v1::LabelOperator::NotIn,
-            Condition::Exists => v1::LabelOperator::Exists,
-            Condition::DoesNotExist => v1::LabelOperator::DoesNotExist,
-        };
-        v1::LabelRequirement {
-            key: requirement.key.to_string(),
-            operator: operator.into(),
-            values: requirement.condition.values().map(ToOwned::to_owned).collect(),
-        }
+    selector.requirements().iter().map(requirement_to_proto).collect()
+}
+
+pub(super) fn requirement_to_proto(requirement: &Requirement) -> v1::LabelRequirement {
+    let operator = match requirement.condition {
+        Condition::In(_) => v1::LabelOperator::In,
+        Condition::NotIn(_) => v1::LabelOperator::NotIn,
+        Condition::Exists => v1::LabelOperator::Exists,
+        Condition::DoesNotExist => v1::LabelOperator::DoesNotExist,
     };
-    selector.requirements().iter().map(requirement).collect()
+    v1::LabelRequirement {
+        key: requirement.key.to_string(),
+        operator: operator.into(),
+        values: requirement.condition.values().map(ToOwned::to_owned).collect(),
+    }
 }

@@ -79,6 +79,8 @@ struct Takers {
     of_queue: u32,
     /// Of those, whom its selector matches.
     of_labels: u32,
+    /// Of those of its queue, of how many each requirement of its selector holds.
+    of_requirement: Vec<u32>,
     unavailable: UnavailableWorkers,
     /// Those who get tasks and serve it, and have no slot free.
     full: u32,
@@ -89,7 +91,8 @@ struct Takers {
 
 impl Takers {
     fn of(task: &Task, fleet: &Fleet) -> Self {
-        let mut takers = Self::default();
+        let requirements = task.spec.selector.as_ref().map_or(0, |selector| selector.requirements().len());
+        let mut takers = Self { of_requirement: vec![0; requirements], ..Self::default() };
         for worker in fleet.workers() {
             takers.add(task, worker);
         }
@@ -107,8 +110,14 @@ impl Takers {
         }
         self.linked += 1;
         self.of_kind += u32::from(offer.kinds.contains(&task.spec.kind));
-        self.of_queue +=
-            u32::from(offer.kinds.contains(&task.spec.kind) && offer.queues.contains(task.spec.queue_name()));
+        if !offer.kinds.contains(&task.spec.kind) || !offer.queues.contains(task.spec.queue_name()) {
+            return;
+        }
+        self.of_queue += 1;
+        let requirements = task.spec.selector.iter().flat_map(|selector| selector.requirements());
+        for (count, requirement) in self.of_requirement.iter_mut().zip(requirements) {
+            *count += u32::from(requirement.holds(&offer.labels));
+        }
         if !offer.serves(&task.spec) {
             return;
         }
@@ -134,7 +143,9 @@ impl Takers {
         } else if self.of_queue == 0 {
             Some(PendingReason::QueueNotServed { queue: task.spec.queue(), workers: self.of_kind })
         } else if self.of_labels == 0 {
-            Some(PendingReason::SelectorNotMatched { workers: self.of_queue })
+            let required = task.spec.selector.iter().flat_map(|selector| selector.requirements().iter().cloned());
+            let requirements = required.zip(self.of_requirement.iter().copied()).collect();
+            Some(PendingReason::SelectorNotMatched { workers: self.of_queue, requirements })
         } else {
             None
         }

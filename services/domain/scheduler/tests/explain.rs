@@ -57,7 +57,25 @@ fn nobody_serves_its_kind_or_its_queue_or_has_its_labels() {
     let queue = "elsewhere".parse().unwrap();
     assert_eq!(reasons(&world, "elsewhere"), [PendingReason::QueueNotServed { queue, workers: 1 }]);
     world.submit_spec("labelled", requiring(&[exists("gpu")]));
-    assert_eq!(reasons(&world, "labelled"), [PendingReason::SelectorNotMatched { workers: 1 }]);
+    assert_eq!(
+        reasons(&world, "labelled"),
+        [PendingReason::SelectorNotMatched { workers: 1, requirements: vec![(exists("gpu"), 0)] }]
+    );
+}
+
+#[test]
+fn each_requirement_says_of_how_many_workers_it_holds_by_itself() {
+    let mut world = World::new();
+    for (id, life, label) in [("w1", 1, "gpu"), ("w2", 2, "ssd"), ("w3", 3, "ssd")] {
+        world.label(id, [(label.to_owned(), "yes".to_owned())].into());
+        world.start(id, life);
+    }
+    world.submit_spec("both", requiring(&[exists("gpu"), exists("ssd")]));
+    let requirements = vec![(exists("gpu"), 1), (exists("ssd"), 2)];
+    assert_eq!(reasons(&world, "both"), [PendingReason::SelectorNotMatched { workers: 3, requirements }]);
+    world.label("w3", [("gpu", "a"), ("ssd", "b")].map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    world.hello("w3");
+    assert_eq!((world.state("both"), reasons(&world, "both")), (TaskState::Assigned, vec![]));
 }
 
 #[test]
