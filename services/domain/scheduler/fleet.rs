@@ -135,6 +135,11 @@ impl Worker {
         }
     }
 
+    /// It is given only what nobody else with room takes.
+    pub fn is_spared(&self) -> bool {
+        self.base_load >= FULL
+    }
+
     /// For the moment it gets nothing new.
     pub fn rests(&self) -> bool {
         self.linked && self.due.is_some()

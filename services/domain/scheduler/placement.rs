@@ -4,24 +4,40 @@ use std::collections::BTreeSet;
 
 use super::{
     Effect, Scheduler,
-    fleet::{Fleet, Hold},
+    fleet::{Fleet, Hold, Worker},
     lanes::is_suspect,
     patience,
     queues::LaneId,
 };
 use crate::domain::{Assignment, AttemptId, Change, Fence, Now, Order, Task, TaskId, TaskState, WorkerId};
 
+/// What workers do that are spared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spared {
+    Wait,
+    Take,
+}
+
 impl Scheduler {
     /// Looks only at what has changed since the last call: the workers that may take more, and the lanes that may have more
     /// to give. Either way it is the queues that say whose turn it is at a worker. Lanes go first, as they choose among all
-    /// workers: a worker that is spared, or fuller than others, is not given back what it just gave back.
+    /// workers: a worker that is fuller than others is not given back what it just gave back. Who is spared comes last: what
+    /// is left then nobody else takes.
     pub(super) fn place(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let hungry = self.fleet.take_hungry();
-        for lane in self.queues.take_stirred() {
-            self.seat(now, &lane, effects);
-        }
+        let mut left = self.queues.take_stirred();
+        left.retain(|lane| self.seat(now, lane, Spared::Wait, effects));
+        let (spared, hungry) = hungry.into_iter().partition(|worker| self.is_spared(worker));
         self.feed_all(now, hungry, effects);
+        for lane in left {
+            self.seat(now, &lane, Spared::Take, effects);
+        }
+        self.feed_all(now, spared, effects);
         self.fleet.take_hungry();
+    }
+
+    fn is_spared(&self, worker: &WorkerId) -> bool {
+        self.fleet.get(worker).is_some_and(Worker::is_spared)
     }
 
     /// Gives each of these workers as much as it takes, the emptiest first.
@@ -51,14 +67,20 @@ impl Scheduler {
         })
     }
 
-    /// Calls workers to a lane, the emptiest first, for as long as it has tasks that they can take.
-    fn seat(&mut self, now: Now, lane: &LaneId, effects: &mut Vec<Effect>) {
+    /// Calls workers to a lane, the emptiest first, for as long as it has tasks that they can take. True: there may be more
+    /// for those who are spared.
+    fn seat(&mut self, now: Now, lane: &LaneId, spared: Spared, effects: &mut Vec<Effect>) -> bool {
         while let Some(suspect) = self.queues.offers(now.monotonic, lane) {
-            let Some(worker) = self.fleet.pick(lane, suspect).cloned() else { return };
+            let Some(worker) = self.fleet.pick(lane, suspect).cloned() else { return false };
+            // Nobody is emptier.
+            if spared == Spared::Wait && self.is_spared(&worker) {
+                return true;
+            }
             if !self.feed(now, &worker, effects) {
-                return;
+                return false;
             }
         }
+        false
     }
 
     /// A task that was taken from its lane goes to a worker.
