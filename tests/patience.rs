@@ -88,6 +88,46 @@ async fn what_waits_and_what_runs_keeps_its_time_under_a_new_leader_and_nothing_
     assert!(alive.is_empty(), "{alive:?} of {processes:?} are left");
 }
 
+/// How a task that took too long ended, and how long after it was accepted.
+async fn timed_out(tasks: &mut TaskServiceClient<Channel>, id: &str) -> (Timeout, Duration) {
+    let task = ended(tasks, id).await;
+    let time = |time: Option<prost_types::Timestamp>| SystemTime::try_from(time.unwrap()).unwrap();
+    let (begin, end) = (time(task.create_time), time(task.end_time));
+    (task.failure.expect("it took too long").timeout(), end.duration_since(begin).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_limit_and_every_date_holds_under_a_new_leader() {
+    let tree = format!("{}{}", shared().address(), fresh_chroot());
+    let mut cluster = Cluster::start(tree, 2, 1, &["--slots", "3"]).await;
+    let mut tasks = cluster.tasks().await;
+    let wait = Some(WAIT.try_into().unwrap());
+    let date = SystemTime::now() + WAIT;
+    let unserved = Some(Timeouts { schedule_to_start: wait, ..Timeouts::default() });
+    let endless = Some(Timeouts { schedule_to_close: wait, ..Timeouts::default() });
+    let silent = Some(Timeouts { heartbeat: wait, ..Timeouts::default() });
+    send(&mut tasks, "unserved", TaskSpec { timeouts: unserved, ..spec("nobody-serves-this", "") }).await;
+    send(&mut tasks, "endless", TaskSpec { timeouts: endless, ..spec("sleep", "1h") }).await;
+    send(&mut tasks, "silent", TaskSpec { timeouts: silent, ..spec("sleep", "1h") }).await;
+    send(&mut tasks, "dated", TaskSpec { not_before: Some(date.into()), ..spec("noop", "") }).await;
+    reaches(&mut tasks, "endless", TaskState::Running).await;
+    reaches(&mut tasks, "silent", TaskState::Running).await;
+
+    let leader = cluster.leader().await;
+    cluster.masters[leader].kill();
+    let ways =
+        [("unserved", Timeout::ScheduleToStart), ("endless", Timeout::ScheduleToClose), ("silent", Timeout::Heartbeat)];
+    for (id, way) in ways {
+        let (found, after) = timed_out(&mut tasks, id).await;
+        assert_eq!(found, way, "{id}");
+        // All clocks are this machine's, and are told in milliseconds.
+        assert!(after + Duration::from_millis(2) >= WAIT, "{id} ended after {after:?}");
+    }
+    let dated = ended(&mut tasks, "dated").await;
+    let began = SystemTime::try_from(dated.start_time.unwrap()).unwrap();
+    assert!(began + Duration::from_millis(2) >= date, "it began at {began:?}, and was to wait until {date:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_keeps_its_time_when_everything_is_restarted() {
     let directory = tempfile::tempdir().unwrap();
