@@ -243,6 +243,45 @@ def interleaved(turn, zookeeper, full, options):
     return rates
 
 
+def delayed(options):
+    """So many tasks that are not to begin yet: what they cost a leader that has nothing to do, and one that has."""
+    with Turn("delayed", options.herdsman) as turn:
+        zookeeper = turn.zookeeper()
+        warm(turn, zookeeper, options)
+        leaders, benches = [], []
+        for tasks in (1_000, options.tasks):
+            place = f"{zookeeper}/delayed-{tasks}"
+            roles = turn.cluster(place, ROOMY)
+            bench = Bench(turn, place, roles["client"].url)
+            later = ("--kind", "noop", "--count", tasks, "--delay", "24h")
+            turn.output(turn.herdsman, "submit", "--server", bench.server, *later)
+            bench.run(*BATCHED, "--for", f"{options.seconds}s")
+            leaders.append(roles["masters"][0])
+            benches.append(bench)
+        # What is kept of the first load is gone before the leaders are looked at.
+        time.sleep(75)
+        idle = [cores(leader, options.idle_seconds) for leader in leaders]
+        rates = [[], []]
+        for _ in range(options.rounds):
+            for bench, of_bench in zip(benches, rates):
+                of_bench.append(bench.run(*BATCHED, "--for", f"{options.seconds}s")["completed_per_s"])
+    few, many = (statistics.median(of_bench) for of_bench in rates)
+    ratios = [full / empty for empty, full in zip(*rates)]
+    return [
+        row(
+            f"the leader's processor time with {options.tasks:,} tasks that begin tomorrow",
+            f"{idle[1]:.3f} cores",
+            f"with 1,000: {idle[0]:.3f} cores",
+        ),
+        row(
+            "batched submits of others, beside them",
+            rate(many),
+            f"beside 1,000: {rate(few)}",
+            f"{statistics.median(ratios):.2f}",
+        ),
+    ]
+
+
 # --- Many watchers, many workers. -----------------------------------------------------------------------------------------
 
 # How long a task sleeps: this many seconds' tasks are watched at once.
@@ -379,6 +418,7 @@ MEASURES = {
     "ensemble": ensemble,
     "dev": dev,
     "million": million,
+    "delayed": delayed,
     "streams": streams,
     "idle": idle,
     "overload": overload,

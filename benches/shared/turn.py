@@ -113,12 +113,16 @@ class Turn:
 
     def run(self, *command, well=(0,), limit=RUN_LIMIT):
         """Runs a submitter to its end; gives the JSON of its last line."""
+        return json.loads(self.output(*command, well=well, limit=limit).splitlines()[-1])
+
+    def output(self, *command, well=(0,), limit=RUN_LIMIT):
+        """What it prints."""
         done = subprocess.run(
             [str(part) for part in command], capture_output=True, text=True, timeout=limit, cwd=self.directory
         )
         if done.returncode not in well:
             raise Failed(f"{command[0]} ended with {done.returncode}: {done.stderr[-1000:]} {self.logs()}")
-        return json.loads(done.stdout.splitlines()[-1])
+        return done.stdout
 
     def zookeeper(self, servers=1, jvm=JVM):
         """One server, or an ensemble, with fsync on; where it listens."""
