@@ -53,6 +53,14 @@ struct Line {
     passed: Option<(Revision, u32)>,
 }
 
+/// Who is first in a lane and who is its oldest, and how often that was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub first: Turn,
+    pub oldest: Revision,
+    pub passed: u32,
+}
+
 /// Where a task waits.
 #[derive(Debug, Clone, Copy)]
 struct Spot<'a> {
@@ -90,7 +98,7 @@ impl Lanes {
         selector.map_or(Some(&self.any), |id| self.selected.get(&id))
     }
 
-    fn lane_mut(&mut self, selector: Option<SelectorId>) -> Option<&mut Lane> {
+    pub fn lane_mut(&mut self, selector: Option<SelectorId>) -> Option<&mut Lane> {
         match selector {
             None => Some(&mut self.any),
             Some(id) => self.selected.get_mut(&id),
@@ -149,6 +157,21 @@ impl Lane {
     /// Whether somebody waits whom any worker may take.
     pub fn has_plain(&self) -> bool {
         !self.plain.tasks.is_empty()
+    }
+
+    /// Who is first in it and who is the oldest, among those that any worker may take, if there are such.
+    pub fn head(&self) -> Option<Head> {
+        let line = if self.has_plain() { &self.plain } else { &self.suspects };
+        let (first, (oldest, _)) = (line.first()?, line.oldest()?);
+        Some(Head { first, oldest: oldest.submitted, passed: line.passed_over(oldest.submitted) })
+    }
+
+    /// The oldest of the head is passed over.
+    pub fn pass_over(&mut self) {
+        if let Some(Head { oldest, passed, .. }) = self.head() {
+            let suspects = !self.has_plain();
+            self.line(suspects).passed = Some((oldest, passed + 1));
+        }
     }
 
     /// The task that has waited longest.

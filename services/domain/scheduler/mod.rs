@@ -18,6 +18,7 @@ mod ended;
 mod explain;
 mod fleet;
 mod lanes;
+mod limited;
 mod patience;
 mod placement;
 mod pools;

@@ -13,7 +13,7 @@ use crate::domain::{Assignment, AttemptId, Change, Fence, Now, Order, Task, Task
 
 /// What workers do that are spared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spared {
+pub(super) enum Spared {
     Wait,
     Take,
 }
@@ -25,10 +25,18 @@ impl Scheduler {
     /// is left then nobody else takes.
     pub(super) fn place(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let hungry = self.fleet.take_hungry();
-        let mut left = self.queues.take_stirred();
+        let stirred = self.queues.take_stirred().into_iter();
+        let (limited, mut left): (Vec<_>, Vec<_>) = stirred.partition(|(queue, ..)| self.queues.is_limited(queue));
+        let limited: Vec<_> = limited.chunk_by(|(a, ..), (b, ..)| a == b).collect();
+        for lanes in &limited {
+            self.share_out(now, lanes, Spared::Wait, effects);
+        }
         left.retain(|lane| self.seat(now, lane, Spared::Wait, effects));
         let (spared, hungry) = hungry.into_iter().partition(|worker| self.is_spared(worker));
         self.feed_all(now, hungry, effects);
+        for lanes in limited {
+            self.share_out(now, lanes, Spared::Take, effects);
+        }
         for lane in left {
             self.seat(now, &lane, Spared::Take, effects);
         }
@@ -36,7 +44,7 @@ impl Scheduler {
         self.fleet.take_hungry();
     }
 
-    fn is_spared(&self, worker: &WorkerId) -> bool {
+    pub(super) fn is_spared(&self, worker: &WorkerId) -> bool {
         self.fleet.get(worker).is_some_and(Worker::is_spared)
     }
 
@@ -58,7 +66,7 @@ impl Scheduler {
     }
 
     /// Gives a worker the task whose turn it is there. False: there is none, or it is full.
-    fn feed(&mut self, now: Now, worker: &WorkerId, effects: &mut Vec<Effect>) -> bool {
+    pub(super) fn feed(&mut self, now: Now, worker: &WorkerId, effects: &mut Vec<Effect>) -> bool {
         let Some(takes) = self.fleet.open(worker) else { return false };
         let next = self.queues.start_next(now.monotonic, takes);
         next.is_some_and(|task_id| {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     bucket::Bucket,
-    lanes::{self, Lanes, Next},
+    lanes::{self, Head, Lanes, Next, is_suspect},
     selectors::SelectorId,
     share::{Share, VirtualTime},
 };
@@ -169,10 +169,15 @@ impl Queues {
         queue.lanes.entry(task.spec.kind.clone()).or_default().push(task, submitted, selector);
     }
 
-    /// A task waits that somebody may be able to take at once.
+    /// A task waits that somebody may be able to take at once; nobody is if others wait before it in its lane.
     pub fn push(&mut self, task: &Task, submitted: Revision, selector: Option<SelectorId>) {
+        let lanes = self.all.get(task.spec.queue_name()).and_then(|queue| queue.lanes.get(&task.spec.kind));
+        let lane = lanes.and_then(|lanes| lanes.lane(selector));
+        let others = lane.is_some_and(|lane| if is_suspect(task) { !lane.is_empty() } else { lane.has_plain() });
         self.restore(task, submitted, selector);
-        self.stirred.insert((task.spec.queue_name().clone(), task.spec.kind.clone(), selector));
+        if !others {
+            self.stirred.insert((task.spec.queue_name().clone(), task.spec.kind.clone(), selector));
+        }
     }
 
     pub fn remove(&mut self, task: &Task, submitted: Revision, selector: Option<SelectorId>) {
@@ -228,6 +233,25 @@ impl Queues {
         let queue = self.all.get(name)?;
         let lane = queue.lanes.get(kind)?.lane(*selector).filter(|lane| !lane.is_empty())?;
         queue.closed(now).is_none().then_some(!lane.has_plain())
+    }
+
+    /// Whether it is the queue, and not its workers alone, that bounds what starts.
+    pub fn is_limited(&self, name: &QueueName) -> bool {
+        let limited = |settings: &QueueSettings| settings.max_running.is_some() || settings.max_starts.is_some();
+        self.all.get(name).is_some_and(|queue| limited(&queue.settings))
+    }
+
+    /// Who is first in a lane, and the oldest there with how often it was passed over.
+    pub fn head(&self, (name, kind, selector): &LaneId) -> Option<Head> {
+        self.all.get(name)?.lanes.get(kind)?.lane(*selector)?.head()
+    }
+
+    /// A start of the queue has passed over the oldest of a lane, at a worker that could not have taken it.
+    pub fn pass_over(&mut self, (name, kind, selector): &LaneId) {
+        let lanes = self.all.get_mut(name).and_then(|queue| queue.lanes.get_mut(kind));
+        if let Some(lane) = lanes.and_then(|lanes| lanes.lane_mut(*selector)) {
+            lane.pass_over();
+        }
     }
 
     /// Starts the task whose turn it is at a worker that takes these.

@@ -11,8 +11,9 @@ use std::{
 
 use crate::domain::{Selector, TaskSpec, WorkerId, WorkerOffer};
 
-/// Most live selectors; a submit with one more is refused. A freed slot looks at each that has a task waiting in its queues
-/// and kinds, some 50 ns: a thousand cost what a few dozen starts do. A fleet has fewer sorts of machines.
+/// Most live selectors; a submit with one more is refused. In each queue and kind of its worker a freed slot
+/// looks at each that has a task waiting there, some 50 ns: a thousand cost what a few dozen starts do. A fleet has fewer sorts of
+/// machines.
 pub const MAX_LIVE_SELECTORS: usize = 1_000;
 
 /// A selector's number, as long as it is live.

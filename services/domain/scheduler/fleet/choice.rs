@@ -2,7 +2,7 @@
 
 use super::{Fleet, Worker};
 use crate::domain::{
-    TaskSpec, WorkerId,
+    TaskSpec, WorkerId, WorkerOffer,
     scheduler::{
         queues::{LaneId, Takes},
         selectors::Selectors,
@@ -29,6 +29,16 @@ impl Fleet {
             Some((worker.load()?, id))
         });
         open.min().map(|(_, id)| id)
+    }
+
+    /// Whether a worker takes the tasks of this lane, or those of it that one more death would end, when it has room.
+    pub fn takes(&self, id: &WorkerId, (queue, kind, selector): &LaneId, suspect: bool) -> bool {
+        self.workers.get(id).is_some_and(|worker| {
+            let serves = |offer: &WorkerOffer| offer.kinds.contains(kind) && offer.queues.contains(queue);
+            worker.offer.as_ref().is_some_and(serves)
+                && selector.is_none_or(|selector| worker.selectors.contains(&selector))
+                && (!suspect || worker.takes_suspects())
+        })
     }
 
     /// What a worker takes that could take a task at once.

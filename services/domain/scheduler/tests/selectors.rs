@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    super::{Effect, Event, Limits, MAX_LIVE_SELECTORS, Scheduler},
+    super::{Effect, Event, Limits, MAX_LIVE_SELECTORS, Scheduler, lanes::OLDEST_EVERY},
     world::{World, spec, task, worker},
 };
 use crate::domain::{
-    Answer, Condition, LimitUpdate, Loaded, LoadedTask, Now, QueueUpdate, Refusal, Report, Requirement, Revision,
-    Selector, Submission, TaskSpec, TaskState, Term,
+    Answer, Condition, LimitUpdate, Loaded, LoadedTask, Now, Priority, QueueUpdate, Refusal, Report, Requirement,
+    Revision, Selector, Submission, TaskSpec, TaskState, Term,
 };
 
 pub fn one_of(key: &str, values: &[&str]) -> Requirement {
@@ -264,4 +264,59 @@ fn whose_worker_is_spared_follows_the_leadership() {
     assert_eq!(who(&world, "d"), Some("other".into()), "nobody is spared: the emptiest");
     assert_eq!(world.state("d"), TaskState::Assigned);
     assert!(world.get("d").worker == Some(worker("other")));
+}
+
+/// One worker without a label and one with; a queue of which one task may run; plain tasks that always wait.
+fn limited() -> World {
+    let mut world = World::new();
+    world.update("default", &QueueUpdate { max_running: LimitUpdate::To(1), ..QueueUpdate::default() });
+    world.start("a", 1);
+    start(&mut world, "b", 2, "b");
+    for number in 10..60 {
+        world.submit(&number.to_string());
+    }
+    world
+}
+
+/// How many tasks that run are ended before this one starts.
+fn starts_before(world: &mut World, id: &str) -> usize {
+    for ended in 0.. {
+        if world.state(id).is_active() {
+            return ended;
+        }
+        let holder = ["a", "b"].into_iter().find(|holder| !world.hand(holder).running.is_empty()).expect("one runs");
+        let attempt = world.hand(holder).running.first().cloned().unwrap();
+        world.succeed(holder, &attempt);
+    }
+    unreachable!()
+}
+
+#[test]
+fn in_a_limited_queue_whom_few_workers_take_goes_by_its_priority() {
+    let mut world = limited();
+    let urgent = TaskSpec { priority: Priority::new(9), ..in_zone("b") };
+    world.submit_spec("urgent", urgent);
+    assert_eq!(starts_before(&mut world, "urgent"), 1);
+}
+
+#[test]
+fn in_a_limited_queue_whom_few_workers_take_is_not_passed_over_for_ever() {
+    let mut world = limited();
+    for id in ["late", "later"] {
+        world.submit_spec(id, TaskSpec { priority: Priority::new(0), ..in_zone("b") });
+    }
+    // Older are 49 that wait, each of which goes by its priority.
+    for _ in 0..45 {
+        let holder = ["a", "b"].into_iter().find(|holder| !world.hand(holder).running.is_empty()).unwrap();
+        let attempt = world.hand(holder).running.first().cloned().unwrap();
+        world.succeed(holder, &attempt);
+    }
+    for number in 60..99 {
+        world.submit(&number.to_string());
+    }
+    let started = starts_before(&mut world, "late");
+    let most = 5 + usize::try_from(OLDEST_EVERY).unwrap();
+    assert!(started <= most, "{started} went before it, when at most {most} may");
+    let started = starts_before(&mut world, "later");
+    assert!(started <= most, "{started} went before the next");
 }
