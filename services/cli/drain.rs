@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::time::{sleep, timeout};
 use tonic::{Status, Streaming, transport::Channel};
+use tonic_types::StatusExt;
 
 use super::{
     cluster::show_workers,
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::wire::proto::v1::{self, cluster_service_client::ClusterServiceClient};
 
-/// How long nobody may answer before the wait gives up: a client service restarts, and a leader is replaced, in less.
+/// How long nobody may answer, or all may refuse, before the wait gives up: a client service restarts, a leader is replaced,
+/// and the places of streams that are gone are free again, in less.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 /// Pause before a stream is opened again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -90,9 +92,11 @@ impl Undrain {
     }
 }
 
-/// Follows a worker until it holds nothing, or is not drained any more, across broken streams.
+/// Follows a worker until it holds nothing, or is not drained any more, across broken streams, and past refusals that say
+/// when to try again, as one for want of room does.
 async fn until_empty(client: &Client, worker_id: &str) -> Result<v1::Worker, Failure> {
     let mut last_answer = Instant::now();
+    let mut told = None;
     loop {
         let broken = match open(client.clone(), worker_id).await {
             Ok(mut drains) => {
@@ -103,7 +107,9 @@ async fn until_empty(client: &Client, worker_id: &str) -> Result<v1::Worker, Fai
                             if drain.empty || !worker.drained {
                                 return Ok(worker);
                             }
-                            note(format_args!("worker {worker_id} holds {}", attempts(worker.busy_slot_count)));
+                            if told.replace(worker.busy_slot_count) != Some(worker.busy_slot_count) {
+                                note(format_args!("worker {worker_id} holds {}", attempts(worker.busy_slot_count)));
+                            }
                         }
                         Ok(None) => break None,
                         Err(status) => break Some(status),
@@ -115,14 +121,24 @@ async fn until_empty(client: &Client, worker_id: &str) -> Result<v1::Worker, Fai
             }
             Err(status) => Some(status),
         };
+        let mut pause = RETRY_PAUSE;
         if let Some(status) = broken {
-            if !in_doubt(&status) || last_answer.elapsed() > SILENCE_LIMIT {
+            let Some(after) = pause_after(&status, last_answer.elapsed()) else {
                 return Err(about(worker_id, &status));
-            }
+            };
+            pause = after;
             tracing::debug!(%status, "watching again");
         }
-        sleep(RETRY_PAUSE).await;
+        sleep(pause).await;
     }
+}
+
+/// How long to wait before a stream that failed like this is opened again. None: it is no use, or has been tried for long
+/// enough.
+fn pause_after(status: &Status, silence: Duration) -> Option<Duration> {
+    let delay = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let passes = in_doubt(status) || delay.is_some();
+    (passes && silence <= SILENCE_LIMIT).then(|| delay.unwrap_or(RETRY_PAUSE).clamp(RETRY_PAUSE, SILENCE_LIMIT))
 }
 
 async fn open(mut client: Client, worker_id: &str) -> Result<Streaming<v1::WatchDrainResponse>, Status> {
@@ -143,4 +159,20 @@ fn attempts(count: i32) -> String {
 
 fn about(worker_id: &str, status: &Status) -> Failure {
     Failure::from(status.clone()).about(format_args!("worker {worker_id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::Refusal, wire::CallError};
+
+    #[test]
+    fn a_refusal_that_says_when_to_try_again_is_tried_again_then_but_not_for_ever() {
+        let full = CallError::from(Refusal::TooManyWatches).status(None);
+        assert_eq!(pause_after(&full, Duration::ZERO), Some(Duration::from_millis(500)));
+        assert_eq!(pause_after(&full, SILENCE_LIMIT + Duration::from_secs(1)), None);
+        assert_eq!(pause_after(&Status::unavailable("lost"), Duration::ZERO), Some(RETRY_PAUSE));
+        let unknown = CallError::from(Refusal::WorkerNotFound).status(None);
+        assert_eq!(pause_after(&unknown, Duration::ZERO), None);
+    }
 }

@@ -2,21 +2,23 @@
 //! until it is put back; and whoever waits for it to be empty is told.
 //!
 //! A drained worker is empty when it holds no attempt. A new leader does not know what a worker still stops that has not said
-//! hello to it; so it takes a drained one for empty when that has, or when the takeover grace is over.
+//! hello to it; so it takes a drained one for empty when that has, or when the takeover grace is over: also one that is drained
+//! within the grace.
 
 use std::{collections::BTreeSet, ops::Bound};
 
 use super::{Effect, Note, Scheduler};
 use crate::domain::{
-    Answer, Change, DrainView, MAX_DRAINED_WORKERS, Monotonic, Refusal, WorkerId, WorkerState, WorkerView,
+    Answer, Change, DrainView, MAX_DRAINED_WORKERS, Monotonic, Now, Refusal, WorkerId, WorkerState, WorkerView,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Drains {
     /// There or not.
     drained: BTreeSet<WorkerId>,
-    /// Those of them of which a new leader has heard nothing, and until when it waits for that.
+    /// Those of them of which a new leader has heard nothing.
     unheard: BTreeSet<WorkerId>,
+    /// Until when it waits for that. None: the takeover grace is over.
     unheard_until: Option<Monotonic>,
     /// Those of which there may be something new to tell.
     stirred: BTreeSet<WorkerId>,
@@ -31,7 +33,7 @@ impl Drains {
 
     /// Waits this long for those that it has not heard of.
     pub fn grant_grace(&mut self, until: Monotonic) {
-        self.unheard_until = Some(until).filter(|_| !self.unheard.is_empty());
+        self.unheard_until = Some(until);
     }
 
     pub fn has(&self, id: &WorkerId) -> bool {
@@ -58,6 +60,13 @@ impl Drains {
         self.stir(id);
     }
 
+    /// It was drained without having said hello: within the grace it may still say what it is stopping.
+    pub fn miss(&mut self, now: Monotonic, id: &WorkerId) {
+        if self.unheard_until.is_some_and(|until| now < until) {
+            self.unheard.insert(id.clone());
+        }
+    }
+
     /// It holds another number of attempts.
     pub fn stir(&mut self, id: &WorkerId) {
         self.stirred.insert(id.clone());
@@ -71,7 +80,6 @@ impl Drains {
     pub fn hear(&mut self, id: &WorkerId) {
         if self.unheard.remove(id) {
             self.stir(id);
-            self.unheard_until = self.unheard_until.filter(|_| !self.unheard.is_empty());
         }
     }
 
@@ -81,7 +89,7 @@ impl Drains {
 
     /// When it is no use to wait any longer for those that it has not heard of.
     pub fn next_due(&self) -> Option<Monotonic> {
-        self.unheard_until
+        self.unheard_until.filter(|_| !self.unheard.is_empty())
     }
 
     pub fn wake(&mut self, now: Monotonic) {
@@ -94,7 +102,13 @@ impl Drains {
 
 impl Scheduler {
     /// Takes a worker out of service, or puts it back; whoever does either twice has done it once.
-    pub(super) fn set_drained(&mut self, worker: &WorkerId, drained: bool, effects: &mut Vec<Effect>) -> Answer {
+    pub(super) fn set_drained(
+        &mut self,
+        now: Now,
+        worker: &WorkerId,
+        drained: bool,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
         if drained != self.fleet.drains.has(worker) {
             if drained && !self.fleet.knows(worker) {
                 return Answer::Refused(Refusal::WorkerNotFound);
@@ -102,7 +116,7 @@ impl Scheduler {
             if drained && self.fleet.drains.len() >= MAX_DRAINED_WORKERS {
                 return Answer::Refused(Refusal::TooManyDrained);
             }
-            self.fleet.set_drained(worker, drained);
+            self.fleet.set_drained(now.monotonic, worker, drained);
             effects.push(Effect::Change(Change::DrainSet { worker: worker.clone(), drained }));
         }
         Answer::Worker(Box::new(self.worker(worker)))

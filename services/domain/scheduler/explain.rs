@@ -8,15 +8,17 @@ use super::{
     fleet::{Fleet, Worker},
     lanes::is_suspect,
     queues::Closed,
+    selectors::SelectorId,
     timers::Timer,
 };
 use crate::domain::{
-    Answer, Explanation, Monotonic, Now, PendingReason, Task, TaskId, TaskState, UnavailableWorkers, Wall, WorkerState,
+    Answer, Explanation, Monotonic, Now, PendingReason, Task, TaskId, TaskSpec, TaskState, UnavailableWorkers, Wall,
+    WorkerOffer, WorkerState,
 };
 
 impl Scheduler {
-    /// Why a pending task waits, everything that keeps it; and of another one where it is. Looks at each worker once, and at no
-    /// other task.
+    /// Why a pending task waits, everything that keeps it; and of another one where it is. Looks at each worker, twice at
+    /// most, and at no other task.
     pub fn explain(&self, now: Now, task_id: &TaskId) -> Answer {
         match self.get(task_id) {
             Answer::Task(task) => {
@@ -79,7 +81,7 @@ struct Takers {
     of_queue: u32,
     /// Of those, whom its selector matches.
     of_labels: u32,
-    /// Of those of its queue, of how many each requirement of its selector holds.
+    /// If there is none: of how many of its queue each requirement of its selector holds.
     of_requirement: Vec<u32>,
     unavailable: UnavailableWorkers,
     /// Those who get tasks and serve it, and have no slot free.
@@ -91,34 +93,34 @@ struct Takers {
 
 impl Takers {
     fn of(task: &Task, fleet: &Fleet) -> Self {
-        let requirements = task.spec.selector.as_ref().map_or(0, |selector| selector.requirements().len());
-        let mut takers = Self { of_requirement: vec![0; requirements], ..Self::default() };
+        let selector = fleet.selectors().id(&task.spec);
+        let mut takers = Self::default();
         for worker in fleet.workers() {
-            takers.add(task, worker);
+            takers.add(task, selector, worker);
+        }
+        if takers.of_labels == 0 && takers.of_queue > 0 {
+            takers.of_requirement = of_requirement(&task.spec, fleet);
         }
         takers
     }
 
-    fn add(&mut self, task: &Task, worker: &Worker) {
+    fn add(&mut self, task: &Task, selector: Option<SelectorId>, worker: &Worker) {
         let Some(offer) = &worker.offer else {
             self.unavailable.disconnected += 1;
             return;
         };
         if !worker.linked {
-            self.unavailable.disconnected += u32::from(offer.serves(&task.spec));
+            let serves = is_of_queue(offer, &task.spec) && worker.is_selected(selector);
+            self.unavailable.disconnected += u32::from(serves);
             return;
         }
         self.linked += 1;
         self.of_kind += u32::from(offer.kinds.contains(&task.spec.kind));
-        if !offer.kinds.contains(&task.spec.kind) || !offer.queues.contains(task.spec.queue_name()) {
+        if !is_of_queue(offer, &task.spec) {
             return;
         }
         self.of_queue += 1;
-        let requirements = task.spec.selector.iter().flat_map(|selector| selector.requirements());
-        for (count, requirement) in self.of_requirement.iter_mut().zip(requirements) {
-            *count += u32::from(requirement.holds(&offer.labels));
-        }
-        if !offer.serves(&task.spec) {
+        if !worker.is_selected(selector) {
             return;
         }
         self.of_labels += 1;
@@ -160,6 +162,25 @@ impl Takers {
         let apart = (workers > 0).then_some(PendingReason::KeptApart { worker_deaths, workers });
         unavailable.map(PendingReason::WorkersUnavailable).into_iter().chain(busy).chain(apart)
     }
+}
+
+/// Whether it serves the kind and the queue, whatever its labels are.
+fn is_of_queue(offer: &WorkerOffer, spec: &TaskSpec) -> bool {
+    offer.kinds.contains(&spec.kind) && offer.queues.contains(spec.queue_name())
+}
+
+/// Of how many of the linked workers of its queue each requirement of its selector holds. Apart from the rest, because it
+/// compares labels: what is wanted of few tasks is not to cost all of them.
+fn of_requirement(spec: &TaskSpec, fleet: &Fleet) -> Vec<u32> {
+    let Some(selector) = &spec.selector else { return Vec::new() };
+    let mut counts = vec![0; selector.requirements().len()];
+    let offers = fleet.workers().filter(|worker| worker.linked).filter_map(|worker| worker.offer.as_ref());
+    for offer in offers.filter(|offer| is_of_queue(offer, spec)) {
+        for (count, requirement) in counts.iter_mut().zip(selector.requirements()) {
+            *count += u32::from(requirement.holds(&offer.labels));
+        }
+    }
+    counts
 }
 
 /// For which moment it waits.

@@ -101,6 +101,11 @@ impl Worker {
         self.holds.len() >= self.slots()
     }
 
+    /// Whether a live selector matches it. None, that of a task without one, matches any.
+    pub fn is_selected(&self, selector: Option<SelectorId>) -> bool {
+        selector.is_none_or(|selector| self.selectors.contains(&selector))
+    }
+
     /// Its process is stopping.
     pub fn is_stopping(&self) -> bool {
         self.retired.stopping
@@ -245,8 +250,11 @@ impl Fleet {
         self.workers.contains_key(id) || self.members.contains_key(id)
     }
 
-    pub fn set_drained(&mut self, id: &WorkerId, drained: bool) {
+    pub fn set_drained(&mut self, now: Monotonic, id: &WorkerId, drained: bool) {
         self.drains.set(id, drained);
+        if drained && self.workers.get(id).is_none_or(|worker| worker.offer.is_none()) {
+            self.drains.miss(now, id);
+        }
         self.change(id, |worker| worker.retired.drained = drained);
     }
 

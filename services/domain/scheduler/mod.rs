@@ -248,7 +248,7 @@ impl Scheduler {
                 effects.push(Effect::Answer(answer));
             }
             Event::SetDrained { worker, drained } => {
-                let answer = self.set_drained(&worker, drained, effects);
+                let answer = self.set_drained(now, &worker, drained, effects);
                 effects.push(Effect::Answer(answer));
             }
             Event::Hello(hello) => self.hello(now, *hello, effects),

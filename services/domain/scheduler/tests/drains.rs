@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::world::{World, worker};
 use crate::domain::{
-    Answer, DrainView, MAX_DRAINED_WORKERS, Refusal, Report, TaskState, WorkerQuery, WorkerState, WorkerView,
-    scheduler::Note,
+    Answer, AttemptId, DrainView, MAX_DRAINED_WORKERS, Refusal, Report, TaskState, WorkerQuery, WorkerState,
+    WorkerView, scheduler::Note,
 };
 
 fn drain(world: &mut World, id: &str) -> WorkerView {
@@ -123,6 +123,43 @@ fn a_new_leader_takes_a_drained_worker_that_stays_away_for_empty_after_the_grace
     world.wait(world.limits.takeover_grace);
     assert!(of(&world, "w1").empty);
     assert!(!world.notes.iter().any(|note| matches!(note, Note::WorkerLost { .. })), "{:?}", world.notes);
+}
+
+/// A new leader that has not heard of the worker, which still stops this attempt.
+fn stopping_unheard(world: &mut World) -> AttemptId {
+    world.start("w1", 1);
+    world.submit("a");
+    let attempt = world.attempt("a");
+    world.cancel("a");
+    world.take_over();
+    attempt
+}
+
+#[test]
+fn a_worker_that_is_drained_before_it_has_said_hello_to_a_new_leader_is_not_empty_yet() {
+    let mut world = World::new();
+    let attempt = stopping_unheard(&mut world);
+    assert_eq!(drain(&mut world, "w1").busy_slots, 0, "as far as the leader knows");
+    assert!(!of(&world, "w1").empty && emptied(&world) == 0);
+    world.hello("w1");
+    assert_eq!((of(&world, "w1").worker.busy_slots, of(&world, "w1").empty), (1, false));
+    world.end("w1", Report::Stopped { attempt });
+    assert!(of(&world, "w1").empty && emptied(&world) == 1);
+}
+
+#[test]
+fn a_drain_that_is_taken_back_and_set_again_within_the_grace_waits_as_the_first_one_did() {
+    let mut world = World::new();
+    stopping_unheard(&mut world);
+    drain(&mut world, "w1");
+    undrain(&mut world, "w1");
+    drain(&mut world, "w1");
+    assert!(!of(&world, "w1").empty && emptied(&world) == 0);
+    world.wait(world.limits.takeover_grace);
+    assert!(of(&world, "w1").empty && emptied(&world) == 1, "it had the time for a hello");
+    undrain(&mut world, "w1");
+    drain(&mut world, "w1");
+    assert!(of(&world, "w1").empty, "the grace is over");
 }
 
 #[test]
