@@ -24,7 +24,7 @@ impl Scheduler {
     /// workers: a worker that is fuller than others is not given back what it just gave back. Who is spared comes last: what
     /// is left then nobody else takes.
     pub(super) fn place(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let hungry = self.fleet.take_hungry();
+        let mut hungry = self.fleet.take_hungry();
         let stirred = self.queues.take_stirred().into_iter();
         let (limited, mut left): (Vec<_>, Vec<_>) = stirred.partition(|(queue, ..)| self.queues.is_limited(queue));
         let limited: Vec<_> = limited.chunk_by(|(a, ..), (b, ..)| a == b).collect();
@@ -32,7 +32,7 @@ impl Scheduler {
             self.share_out(now, lanes, Spared::Wait, effects);
         }
         left.retain(|lane| self.seat(now, lane, Spared::Wait, effects));
-        let (spared, hungry) = hungry.into_iter().partition(|worker| self.is_spared(worker));
+        let spared: BTreeSet<_> = hungry.extract_if(.., |worker| self.is_spared(worker)).collect();
         self.feed_all(now, hungry, effects);
         for lanes in limited {
             self.share_out(now, lanes, Spared::Take, effects);

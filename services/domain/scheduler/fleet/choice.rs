@@ -2,7 +2,7 @@
 
 use super::{Fleet, Worker};
 use crate::domain::{
-    TaskSpec, WorkerId, WorkerOffer,
+    Kind, QueueName, TaskSpec, WorkerId,
     scheduler::{
         queues::{LaneId, Takes},
         selectors::Selectors,
@@ -11,6 +11,12 @@ use crate::domain::{
 
 /// Up to so many workers that match a selector each is looked at; of more, the emptiest of all are, until one matches.
 const FEW: usize = 32;
+
+impl Worker {
+    fn serves(&self, queue: &QueueName, kind: &Kind) -> bool {
+        self.offer.as_ref().is_some_and(|offer| offer.kinds.contains(kind) && offer.queues.contains(queue))
+    }
+}
 
 impl Fleet {
     /// The emptiest open worker that may take the tasks of this lane, or only those of it that one more death would end.
@@ -21,11 +27,8 @@ impl Fleet {
         if matching.len() > FEW {
             return self.pools.pick(kind, queue, |id| matching.contains(id) && willing(id));
         }
-        let serves = |worker: &Worker| {
-            worker.offer.as_ref().is_some_and(|offer| offer.kinds.contains(kind) && offer.queues.contains(queue))
-        };
         let open = matching.iter().filter_map(|id| {
-            let worker = self.workers.get(id).filter(|worker| serves(worker) && willing(id))?;
+            let worker = self.workers.get(id).filter(|worker| worker.serves(queue, kind) && willing(id))?;
             Some((worker.load()?, id))
         });
         open.min().map(|(_, id)| id)
@@ -34,10 +37,7 @@ impl Fleet {
     /// Whether a worker takes the tasks of this lane, or those of it that one more death would end, when it has room.
     pub fn takes(&self, id: &WorkerId, (queue, kind, selector): &LaneId, suspect: bool) -> bool {
         self.workers.get(id).is_some_and(|worker| {
-            let serves = |offer: &WorkerOffer| offer.kinds.contains(kind) && offer.queues.contains(queue);
-            worker.offer.as_ref().is_some_and(serves)
-                && selector.is_none_or(|selector| worker.selectors.contains(&selector))
-                && (!suspect || worker.takes_suspects())
+            worker.serves(queue, kind) && worker.is_selected(*selector) && (!suspect || worker.takes_suspects())
         })
     }
 
