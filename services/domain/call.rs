@@ -84,7 +84,7 @@ pub struct ListQuery {
     /// 1 to [`ListQuery::MAX_PAGE`].
     pub page_size: u32,
     pub after: Option<TaskId>,
-    /// Only tasks with a higher revision.
+    /// Only tasks with a higher revision. Without `after` the pages may be in the order of revisions.
     pub after_revision: Revision,
 }
 
@@ -140,10 +140,21 @@ pub struct Page {
     pub tasks: Vec<Arc<Task>>,
     /// Set: there is more after this id.
     pub next_after: Option<TaskId>,
+    /// Set: there is more after this revision; the page is of a query for what has changed.
+    pub next_after_revision: Option<Revision>,
     /// Of a watch: ids that are unknown.
     pub missing: Vec<TaskId>,
     /// Of a watch: ids whose stored records cannot be read.
     pub corrupt: Vec<TaskId>,
+}
+
+impl Page {
+    /// Moves its query on to the next one. False: this was the last.
+    pub fn turn(&self, query: &mut ListQuery) -> bool {
+        query.after.clone_from(&self.next_after);
+        query.after_revision = self.next_after_revision.unwrap_or(query.after_revision);
+        self.next_after.is_some() || self.next_after_revision.is_some()
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]

@@ -10,13 +10,21 @@ use std::{
 use super::{Failure, Fence, Incarnation, Kind, Progress, QueueName, TaskId, TaskSpec, Term, Wall, WorkerId};
 
 /// One try at running a task. The fence is part of it: an id that is submitted again after its task was removed begins
-/// with attempt 1 again, and a worker may still hold attempt 1 of the task before.
+/// with attempt 1 again, and a worker may still hold attempt 1 of the task before. They are ordered by fence: no two that
+/// were assigned have the same one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
+    pub fence: Fence,
     pub task_id: TaskId,
     /// From 1.
     pub attempt: u32,
-    pub fence: Fence,
+}
+
+impl AttemptId {
+    /// Whether it is the attempt of this number; without a fence, of whichever task had the id.
+    pub fn is(&self, task_id: &TaskId, attempt: u32, fence: Option<Fence>) -> bool {
+        self.task_id == *task_id && self.attempt == attempt && fence.is_none_or(|fence| self.fence == fence)
+    }
 }
 
 impl fmt::Display for AttemptId {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Fence, Incarnation, Kind, Labels, Policy, Progress, QueueName, Revision, Selector, TaskId, Timeout, Trials, Wall,
-    WorkerId,
+    Fence, Incarnation, Kind, Labels, Policy, Progress, QueueName, Revision, Selector, Submission, TaskId, Timeout,
+    Trials, Wall, WorkerId,
 };
 
 /// Largest payload, in bytes: a task is a note about work, not the work's data, and lives in ZooKeeper's memory.
@@ -191,4 +191,35 @@ pub struct Task {
     pub create_time: Wall,
     pub start_time: Option<Wall>,
     pub end_time: Option<Wall>,
+}
+
+impl Task {
+    /// Before its first attempt.
+    pub fn new(submission: &Submission) -> Self {
+        let start = submission.spec.policy.as_ref().and_then(|policy| policy.start(submission.create_time));
+        Self {
+            id: submission.task_id.clone(),
+            spec: submission.spec.clone(),
+            state: TaskState::Pending,
+            attempt: 0,
+            worker: None,
+            incarnation: None,
+            fence: Fence::default(),
+            revision: submission.revision,
+            worker_deaths: 0,
+            progress: None,
+            outcome: None,
+            trials: start.map(|start| Arc::new(Trials { next_attempt_time: Some(start), ..Trials::default() })),
+            traceparent: submission.traceparent.clone(),
+            retry_of: submission.retry_of.clone(),
+            create_time: submission.create_time,
+            start_time: None,
+            end_time: None,
+        }
+    }
+
+    /// It is as its submission made it.
+    pub fn is_new(&self) -> bool {
+        self.state == TaskState::Pending && self.attempt == 0
+    }
 }

@@ -266,7 +266,11 @@ impl Driver {
                         self.outbox.out(Out::Order { worker, link: link.id, order });
                     }
                 }
-                Effect::Push(event) => self.outbox.out(Out::Push(event)),
+                Effect::Push(event) => {
+                    if self.clients.concerns(&event) {
+                        self.outbox.out(Out::Push(event));
+                    }
+                }
                 Effect::Answer(answer) => self.reply(asker, answer),
                 Effect::Welcome { worker } => self.welcome(worker, asker),
                 Effect::Refuse { worker } => {
@@ -311,10 +315,11 @@ impl Driver {
         self.outbox.answer(Out::Welcome { link: link.clone() });
     }
 
-    fn let_out(&self, outs: Vec<Out>) {
-        for out in outs {
+    fn let_out(&mut self, mut outs: Vec<Out>) {
+        for out in outs.drain(..) {
             self.send(out);
         }
+        self.outbox.reuse(outs);
     }
 
     fn send(&self, out: Out) {

@@ -95,6 +95,11 @@ impl Clients {
         }
     }
 
+    /// Whether anybody is to be told of a change. Who begins to watch after it is shown what it made of the task.
+    pub fn concerns(&self, event: &TaskEvent) -> bool {
+        self.by_task.contains_key(&event.task.id) || self.filtering.iter().any(|id| self.filters_concern(*id, event))
+    }
+
     /// Tells a change to everybody whom it concerns, once each.
     pub fn push(&self, event: &TaskEvent) {
         let by_task = self.by_task.get(&event.task.id).map_or(&[][..], Vec::as_slice);
@@ -102,14 +107,15 @@ impl Clients {
             self.send(*id, LeaderToClient::Event(event.clone()));
         }
         for id in self.filtering.iter().filter(|id| !by_task.contains(id)) {
-            let concerned = self.links.get(id).is_some_and(|client| {
-                let task = &event.task;
-                client.filters.values().any(|filter| filter.concerns(task, event.previous_state))
-            });
-            if concerned {
+            if self.filters_concern(*id, event) {
                 self.send(*id, LeaderToClient::Event(event.clone()));
             }
         }
+    }
+
+    fn filters_concern(&self, id: LinkId, TaskEvent { task, previous_state }: &TaskEvent) -> bool {
+        let filters = self.links.get(&id).map(|client| client.filters.values());
+        filters.into_iter().flatten().any(|filter| filter.concerns(task, *previous_state))
     }
 
     fn forget(&mut self, task_id: &TaskId, id: LinkId) {

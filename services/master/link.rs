@@ -1,7 +1,7 @@
 //! One link from its hello on, whatever it carries: messages in, messages out, heartbeats both ways. It runs over a
 //! Stream and a Sink and knows nothing of gRPC.
 
-use futures::{Sink, SinkExt, Stream, StreamExt};
+use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -81,20 +81,22 @@ async fn receive_all<In>(
     sort: impl Fn(In) -> Message,
 ) -> Result<End, LinkRefusal> {
     loop {
-        let message = match timeout(LINK_IDLE_LIMIT, incoming.next()).await {
-            Err(_) => return Err(LinkRefusal::Silent),
-            Ok(None) => return Ok(End::Gone),
-            Ok(Some(message)) => message?,
-        };
-        match sort(message) {
-            Message::Heartbeat => {}
-            Message::Goodbye => return Ok(End::Goodbye),
-            Message::Input(input) => {
-                if inputs.send(input).await.is_err() {
-                    // Nobody takes it: the leadership is over.
-                    return Ok(End::Closed);
+        let heard = timeout(LINK_IDLE_LIMIT, incoming.next()).await;
+        let mut next = Some(heard.map_err(|_| LinkRefusal::Silent)?);
+        // What has come along with it is not waited for.
+        while let Some(message) = next {
+            let Some(message) = message else { return Ok(End::Gone) };
+            match sort(message?) {
+                Message::Heartbeat => {}
+                Message::Goodbye => return Ok(End::Goodbye),
+                Message::Input(input) => {
+                    if inputs.send(input).await.is_err() {
+                        // Nobody takes it: the leadership is over.
+                        return Ok(End::Closed);
+                    }
                 }
             }
+            next = incoming.next().now_or_never();
         }
     }
 }

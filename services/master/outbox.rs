@@ -64,11 +64,13 @@ pub(crate) struct Outbox<Out, OnItsWay> {
     in_flight: VecDeque<Commit<Out, OnItsWay>>,
     /// What leaves with the commits in flight.
     bound: usize,
+    /// Empty: room that was let out of, for the next commit.
+    spare: Vec<Out>,
 }
 
 impl<Out, OnItsWay> Outbox<Out, OnItsWay> {
     pub fn new() -> Self {
-        Self { waiting: VecDeque::new(), in_flight: VecDeque::new(), bound: 0 }
+        Self { waiting: VecDeque::new(), in_flight: VecDeque::new(), bound: 0, spare: Vec::new() }
     }
 
     pub fn change(&mut self, change: Change) {
@@ -137,7 +139,8 @@ impl<Out, OnItsWay> Outbox<Out, OnItsWay> {
     /// come before the first change are alone in theirs, so that they do not wait for it.
     fn take(&mut self) -> (Vec<Change>, bool, Vec<Out>) {
         let likely = self.waiting.len().min(2 * MAX_COMMIT_CHANGES);
-        let (mut changes, mut barrier, mut outs) = (Vec::with_capacity(likely / 2), false, Vec::with_capacity(likely));
+        let (mut changes, mut barrier) = (Vec::with_capacity(likely / 2), false);
+        let mut outs = std::mem::take(&mut self.spare);
         let mut bytes = 0;
         while let Some(item) = self.waiting.pop_front() {
             match item {
@@ -159,6 +162,14 @@ impl<Out, OnItsWay> Outbox<Out, OnItsWay> {
             }
         }
         (changes, barrier, outs)
+    }
+
+    /// Takes back the room of what was let out.
+    pub fn reuse(&mut self, mut outs: Vec<Out>) {
+        outs.clear();
+        if outs.capacity() > self.spare.capacity() {
+            self.spare = outs;
+        }
     }
 
     /// The oldest commit in flight is durable. Returns it, what leaves with it, and how many changes it made.

@@ -5,10 +5,7 @@ use std::{pin::Pin, time::Duration};
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::{
-    sync::{PollSendError, PollSender},
-    task::TaskTracker,
-};
+use tokio_util::{sync::PollSendError, task::TaskTracker};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -17,9 +14,12 @@ use super::{
     standby_links, worker_links,
 };
 use crate::{
-    runtime::serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES},
+    runtime::{
+        bundled_links::{Bundling, MAX_BUNDLES, unbundled},
+        serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES},
+    },
     wire::{
-        InvalidField, LinkRefusal,
+        Bundled, InvalidField, LinkRefusal,
         proto::internal::v1::{
             LinkClientRequest, LinkClientResponse, LinkStandbyRequest, LinkStandbyResponse, LinkWorkerRequest,
             LinkWorkerResponse,
@@ -31,9 +31,6 @@ use crate::{
 /// As reflection and health name it.
 pub(super) const NAME: &str = link_service_server::SERVICE_NAME;
 
-/// Messages between a link and its connection; the link has its own, larger, queue. What a commit lets out comes at once,
-/// and goes in a few turns of the two.
-const EDGE_MESSAGES: usize = 256;
 /// How long a link waits for a leader that is loading: less than the dialler waits for its welcome.
 const LOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Most links at the same time: some thousand workers and some client services. Each has a connection of its own, of
@@ -80,8 +77,8 @@ impl Links {
         run: impl FnOnce(Incoming<In>, Outgoing<Out>, Leading) -> Running,
     ) -> Result<Response<Responses<Down>>, Status>
     where
-        Up: Send + 'static,
-        Down: From<Out> + Send + 'static,
+        Up: Bundled + Send + 'static,
+        Down: Bundled + From<Out> + Unpin + Send + 'static,
         In: TryFrom<Up, Error = InvalidField> + Send + 'static,
         Out: Send + 'static,
         Running: Future<Output = Result<(), LinkRefusal>> + Send + 'static,
@@ -90,7 +87,7 @@ impl Links {
             return Err(LinkRefusal::TooManyLinks.into());
         }
         let leading = leading(&self.standing).await?;
-        let (to, responses) = mpsc::channel(EDGE_MESSAGES);
+        let (to, responses) = mpsc::channel(MAX_BUNDLES);
         let running = run(incoming(request.into_inner()), outgoing(to.clone()), leading);
         self.tasks.spawn(async move {
             if let Err(refusal) = running.await {
@@ -119,25 +116,26 @@ pub(super) async fn leading(standing: &watch::Receiver<Standing>) -> Result<Lead
 /// The generated messages of a link, as values.
 fn incoming<Proto, In>(stream: Streaming<Proto>) -> Incoming<In>
 where
-    Proto: Send + 'static,
+    Proto: Bundled + Send + 'static,
     In: TryFrom<Proto, Error = InvalidField> + Send + 'static,
 {
     // A broken connection is the end of the stream: what it broke of is not the link's concern.
-    let messages = stream.take_while(|message| std::future::ready(message.is_ok()));
-    let messages = messages.filter_map(|message| std::future::ready(message.ok()));
-    Box::pin(messages.map(|message| Ok(In::try_from(message)?)))
+    let messages = tokio_stream::StreamExt::map_while(unbundled(stream), Result::ok);
+    Box::pin(messages.map(|message| Ok(message?)))
 }
 
 /// Values as the generated messages of a link.
 fn outgoing<Proto, Out>(to: mpsc::Sender<Result<Proto, Status>>) -> Outgoing<Out>
 where
-    Proto: From<Out> + Send + 'static,
+    Proto: Bundled + From<Out> + Unpin + Send + 'static,
     Out: Send + 'static,
 {
     Box::pin(
-        PollSender::new(to)
+        Bundling::new(to, Ok)
             .with(|item: Result<Out, LinkRefusal>| {
-                std::future::ready(Ok::<_, PollSendError<_>>(item.map(Proto::from).map_err(Status::from)))
+                std::future::ready(Ok::<_, PollSendError<_>>(
+                    item.map(Proto::from).map_err(|refusal| Err(refusal.into())),
+                ))
             })
             .sink_map_err(|_| Gone),
     )

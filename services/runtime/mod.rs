@@ -3,6 +3,7 @@
 //! It knows nothing of tasks, workers and leaders, and decides nothing about them.
 
 pub mod backoff;
+pub mod bundled_links;
 pub mod dial;
 pub mod heartbeat;
 pub mod open_files;

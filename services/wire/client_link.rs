@@ -1,22 +1,24 @@
 //! The link between a client service and the leader, in and out.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+mod call;
+
+use self::call::{call_from_proto, call_to_proto};
 use super::{
     Detail, InvalidField,
+    bundle::nested_bundle,
     cluster::{cluster_from_proto, cluster_to_proto, drain_to_proto, worker_from_proto, worker_to_proto},
     explanation::{explanation_from_proto, explanation_to_proto},
-    filter_from_proto, filter_to_proto, items, name, names, optional_name,
-    proto::{internal::v1 as link, v1},
-    queue::{queue_from_proto, queue_to_proto, queue_update_from_proto, queue_update_to_proto},
+    items, names, optional_name,
+    proto::internal::v1 as link,
+    queue::{queue_from_proto, queue_to_proto},
     refusal::{refusal_from_proto, refusal_to_proto},
-    spec_from_proto, spec_to_proto,
-    task::{state_from_proto, state_to_proto},
+    task::{state_from_proto, state_to_proto, time_from_proto, time_to_proto},
     task_from_proto, task_to_proto,
 };
 use crate::domain::{
-    Answer, Call, DrainView, ListQuery, Located, Page, QueuePage, QueueQuery, QueueUpdate, Revision, TaskEvent,
-    TaskFilter, TaskId, Term, WorkerPage, WorkerQuery,
+    Answer, Call, DrainView, Located, Page, QueuePage, Revision, TaskEvent, TaskId, Term, Wall, WorkerPage,
 };
 
 /// What a client service says.
@@ -58,6 +60,13 @@ pub enum LeaderToClient {
         /// How much of its tasks goes out; [`detail_of`] the call. As received: what there was.
         detail: Detail,
     },
+    /// The reply to a submit of a new task, which is as the call says. As received: what a reply with
+    /// [`Detail::Unsaid`] is.
+    Accepted {
+        call_id: u64,
+        revision: Revision,
+        create_time: Wall,
+    },
     Event(TaskEvent),
     Goodbye,
     Heartbeat,
@@ -68,8 +77,8 @@ pub fn detail_of(call: &Call) -> Detail {
     match call {
         Call::Get { .. } => Detail::Full,
         Call::Watch { .. } => Detail::Result,
-        Call::Submit { .. }
-        | Call::Cancel { .. }
+        Call::Submit { .. } => Detail::Unsaid,
+        Call::Cancel { .. }
         | Call::Retry { .. }
         | Call::Delete { .. }
         | Call::List(_)
@@ -126,6 +135,7 @@ impl TryFrom<link::LinkClientRequest> for ClientToLeader {
             }
             Message::Goodbye(_) => Self::Goodbye,
             Message::Heartbeat(_) => Self::Heartbeat,
+            Message::Bundle(_) => return Err(nested_bundle()),
         })
     }
 }
@@ -137,6 +147,10 @@ impl From<LeaderToClient> for link::LinkClientResponse {
             LeaderToClient::Welcome(term) => Message::Welcome(link::Welcome { term: term.0 }),
             LeaderToClient::Reply { call_id, answer, detail } => {
                 Message::Reply(Box::new(link::Reply { call_id, answer: Some(answer_to_proto(&answer, detail)) }))
+            }
+            LeaderToClient::Accepted { call_id, revision, create_time } => {
+                let accepted = link::reply::Answer::Accepted(accepted_to_proto(revision, create_time));
+                Message::Reply(Box::new(link::Reply { call_id, answer: Some(accepted) }))
             }
             LeaderToClient::Event(event) => Message::Event(Box::new(link::TaskEvent {
                 task: Some(task_to_proto(&event.task, Detail::Result)),
@@ -158,7 +172,14 @@ impl TryFrom<link::LinkClientResponse> for LeaderToClient {
             Message::Welcome(welcome) => Self::Welcome(Term(welcome.term)),
             Message::Reply(reply) => {
                 let link::Reply { call_id, answer } = *reply;
-                Self::Reply { call_id, answer: answer_from_proto(answer)?, detail: Detail::Full }
+                match answer.ok_or_else(|| InvalidField::new("reply.answer", "must be set"))? {
+                    link::reply::Answer::Accepted(link::Accepted { revision, create_time }) => {
+                        let create_time =
+                            time_from_proto("reply.accepted.create_time", create_time)?.unwrap_or_default();
+                        Self::Accepted { call_id, revision: Revision(revision), create_time }
+                    }
+                    answer => Self::Reply { call_id, answer: answer_from_proto(answer)?, detail: Detail::Full },
+                }
             }
             Message::Event(event) => {
                 let task = event.task.ok_or_else(|| InvalidField::new("event.task", "must be set"))?;
@@ -169,126 +190,21 @@ impl TryFrom<link::LinkClientResponse> for LeaderToClient {
             }
             Message::Goodbye(_) => Self::Goodbye,
             Message::Heartbeat(_) => Self::Heartbeat,
+            Message::Bundle(_) => return Err(nested_bundle()),
         })
     }
 }
 
-fn call_to_proto(call: Call) -> link::call::Question {
-    use link::call::Question;
-    match call {
-        Call::Submit { task_id, spec, traceparent, time_left } => Question::Submit(link::SubmitCall {
-            task_id: task_id.to_string(),
-            spec: Some(spec_to_proto(&spec, true)),
-            traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
-            time_left_ms: millis(time_left),
-        }),
-        Call::Cancel { task_id } => Question::Cancel(v1::CancelTaskRequest { task_id: task_id.to_string() }),
-        Call::Retry { of, task_id, traceparent, time_left } => Question::Retry(link::RetryCall {
-            task_id: of.to_string(),
-            new_task_id: task_id.to_string(),
-            traceparent: traceparent.as_deref().unwrap_or_default().to_owned(),
-            time_left_ms: millis(time_left),
-        }),
-        Call::Delete { task_id } => Question::Delete(v1::DeleteTaskRequest { task_id: task_id.to_string() }),
-        Call::Get { task_id } => Question::Get(v1::GetTaskRequest { task_id: task_id.to_string() }),
-        Call::List(query) => Question::List(link::ListCall {
-            filter: Some(filter_to_proto(&query.filter)),
-            page_size: query.page_size,
-            after_task_id: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
-            after_revision: query.after_revision.0,
-        }),
-        Call::Watch { task_ids } => Question::Watch(link::WatchCall { task_ids: texts(&task_ids) }),
-        Call::WatchFilter { filter_id, filter } => {
-            Question::WatchFilter(link::WatchFilterCall { filter_id, filter: Some(filter_to_proto(&filter)) })
-        }
-        Call::Cluster => Question::Cluster(v1::GetClusterRequest {}),
-        Call::Locate { task_id } => Question::Locate(link::LocateCall { task_id: task_id.to_string() }),
-        Call::Workers(query) => Question::Workers(link::ListWorkersCall {
-            page_size: query.page_size,
-            after_worker_id: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
-        }),
-        Call::Queues(query) => Question::Queues(link::ListQueuesCall {
-            page_size: query.page_size,
-            after_name: query.after.as_ref().map(ToString::to_string).unwrap_or_default(),
-        }),
-        Call::Queue { queue } => Question::Queue(v1::GetQueueRequest { name: queue.to_string() }),
-        Call::UpdateQueue { queue, update } => Question::UpdateQueue(link::UpdateQueueCall {
-            update: Some(queue_update_to_proto(&queue, &update)),
-            paused: update.paused,
-        }),
-        Call::Explain { task_id } => Question::Explain(v1::ExplainTaskRequest { task_id: task_id.to_string() }),
-        Call::SetDrained { worker_id, drained } => {
-            Question::SetDrained(link::SetDrainedCall { worker_id: worker_id.to_string(), drained })
-        }
-        Call::AwaitDrain { worker_id, known_busy } => {
-            Question::AwaitDrain(link::AwaitDrainCall { worker_id: worker_id.to_string(), known_busy })
-        }
-    }
-}
-
-fn call_from_proto(question: Option<link::call::Question>) -> Result<Call, InvalidField> {
-    use link::call::Question;
-    Ok(match question.ok_or_else(|| InvalidField::new("question", "must be set"))? {
-        Question::Submit(submit) => {
-            let spec = submit.spec.ok_or_else(|| InvalidField::new("spec", "must be set"))?;
-            Call::Submit {
-                task_id: name("task_id", &submit.task_id)?,
-                spec: Arc::new(spec_from_proto(spec).map_err(|error| error.within("spec"))?),
-                traceparent: (!submit.traceparent.is_empty()).then(|| submit.traceparent.into()),
-                time_left: Duration::from_millis(submit.time_left_ms.into()),
-            }
-        }
-        Question::Cancel(cancel) => Call::Cancel { task_id: name("task_id", &cancel.task_id)? },
-        Question::Retry(retry) => Call::Retry {
-            of: name("task_id", &retry.task_id)?,
-            task_id: name("new_task_id", &retry.new_task_id)?,
-            traceparent: (!retry.traceparent.is_empty()).then(|| retry.traceparent.into()),
-            time_left: Duration::from_millis(retry.time_left_ms.into()),
-        },
-        Question::Delete(delete) => Call::Delete { task_id: name("task_id", &delete.task_id)? },
-        Question::Get(get) => Call::Get { task_id: name("task_id", &get.task_id)? },
-        Question::List(list) => Call::List(Box::new(ListQuery {
-            filter: filter(list.filter)?,
-            page_size: list.page_size.clamp(1, ListQuery::MAX_PAGE),
-            after: optional_name("after_task_id", &list.after_task_id)?,
-            after_revision: Revision(list.after_revision),
-        })),
-        Question::Watch(watch) => Call::Watch { task_ids: names("task_ids", &watch.task_ids)? },
-        Question::WatchFilter(watch) => {
-            Call::WatchFilter { filter_id: watch.filter_id, filter: Box::new(filter(watch.filter)?) }
-        }
-        Question::Cluster(_) => Call::Cluster,
-        Question::Locate(locate) => Call::Locate { task_id: name("task_id", &locate.task_id)? },
-        Question::Workers(workers) => Call::Workers(WorkerQuery {
-            page_size: workers.page_size.clamp(1, ListQuery::MAX_PAGE),
-            after: optional_name("after_worker_id", &workers.after_worker_id)?,
-        }),
-        Question::Queues(queues) => Call::Queues(QueueQuery {
-            page_size: queues.page_size.clamp(1, ListQuery::MAX_PAGE),
-            after: optional_name("after_name", &queues.after_name)?,
-        }),
-        Question::Queue(queue) => Call::Queue { queue: name("name", &queue.name)? },
-        Question::UpdateQueue(link::UpdateQueueCall { update, paused }) => {
-            let update = update.unwrap_or_default();
-            let (queue, update) = queue_update_from_proto(&update).map_err(|error| error.within("update"))?;
-            Call::UpdateQueue { queue, update: QueueUpdate { paused, ..update } }
-        }
-        Question::Explain(explain) => Call::Explain { task_id: name("task_id", &explain.task_id)? },
-        Question::SetDrained(link::SetDrainedCall { worker_id, drained }) => {
-            Call::SetDrained { worker_id: name("worker_id", &worker_id)?, drained }
-        }
-        Question::AwaitDrain(link::AwaitDrainCall { worker_id, known_busy }) => {
-            Call::AwaitDrain { worker_id: name("worker_id", &worker_id)?, known_busy }
-        }
-    })
-}
-
 fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
     match answer {
+        Answer::Task(task) if detail == Detail::Unsaid && task.is_new() => {
+            link::reply::Answer::Accepted(accepted_to_proto(task.revision, task.create_time))
+        }
         Answer::Task(task) => link::reply::Answer::Task(task_to_proto(task, detail)),
         Answer::Page(page) => link::reply::Answer::Page(link::TaskPage {
             tasks: page.tasks.iter().map(|task| task_to_proto(task, detail)).collect(),
             next_after_task_id: page.next_after.as_ref().map(ToString::to_string).unwrap_or_default(),
+            next_after_revision: page.next_after_revision.map_or(0, |revision| revision.0),
             missing_task_ids: texts(&page.missing),
             corrupt_task_ids: texts(&page.corrupt),
         }),
@@ -313,14 +229,16 @@ fn answer_to_proto(answer: &Answer, detail: Detail) -> link::reply::Answer {
     }
 }
 
-fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, InvalidField> {
-    Ok(match answer.ok_or_else(|| InvalidField::new("reply.answer", "must be set"))? {
+fn answer_from_proto(answer: link::reply::Answer) -> Result<Answer, InvalidField> {
+    Ok(match answer {
+        link::reply::Answer::Accepted(_) => return Err(InvalidField::new("reply.accepted", "answers a submit only")),
         link::reply::Answer::Task(task) => {
             Answer::Task(Arc::new(task_from_proto(task).map_err(|error| error.within("reply.task"))?))
         }
         link::reply::Answer::Page(page) => Answer::Page(Page {
             tasks: items("reply.page.tasks", page.tasks, |task| task_from_proto(task).map(Arc::new))?,
             next_after: optional_name("reply.page.next_after_task_id", &page.next_after_task_id)?,
+            next_after_revision: Some(Revision(page.next_after_revision)).filter(|after| *after > Revision(0)),
             missing: names("reply.page.missing_task_ids", &page.missing_task_ids)?,
             corrupt: names("reply.page.corrupt_task_ids", &page.corrupt_task_ids)?,
         }),
@@ -361,12 +279,8 @@ fn answer_from_proto(answer: Option<link::reply::Answer>) -> Result<Answer, Inva
     })
 }
 
-fn filter(filter: Option<v1::TaskFilter>) -> Result<TaskFilter, InvalidField> {
-    filter_from_proto(filter.unwrap_or_default()).map_err(|error| error.within("filter"))
-}
-
-fn millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+fn accepted_to_proto(revision: Revision, create_time: Wall) -> link::Accepted {
+    link::Accepted { revision: revision.0, create_time: Some(time_to_proto(create_time)) }
 }
 
 fn texts(ids: &[TaskId]) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Where generated types stop: every message from outside becomes a domain value here, or an error that names its
 //! field, and every error becomes a `tonic::Status` here.
 
+mod bundle;
 mod client_link;
 mod cluster;
 mod explanation;
@@ -16,6 +17,7 @@ mod status;
 mod task;
 mod worker_link;
 
+pub use bundle::{Bundle, Bundled, unbundle};
 pub use client_link::{ClientToLeader, LeaderToClient, detail_of};
 pub use cluster::{cluster_from_proto, cluster_to_proto, drain_to_proto, worker_from_proto, worker_to_proto};
 pub use explanation::{explanation_from_proto, explanation_to_proto, no_leader_to_proto};

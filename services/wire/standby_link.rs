@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{InvalidField, proto::internal::v1 as link};
+use super::{InvalidField, bundle::nested_bundle, proto::internal::v1 as link};
 use crate::domain::Term;
 
 /// What a standby says.
@@ -63,6 +63,7 @@ impl TryFrom<link::LinkStandbyRequest> for StandbyToLeader {
             },
             Message::Heartbeat(_) => Self::Heartbeat,
             Message::Goodbye(_) => Self::Goodbye,
+            Message::Bundle(_) => return Err(nested_bundle()),
         })
     }
 }
@@ -97,6 +98,7 @@ impl TryFrom<link::LinkStandbyResponse> for LeaderToStandby {
             },
             Message::Heartbeat(_) => Self::Heartbeat,
             Message::Goodbye(_) => Self::Goodbye,
+            Message::Bundle(_) => return Err(nested_bundle()),
         })
     }
 }

@@ -94,6 +94,8 @@ pub fn spec_to_proto(spec: &TaskSpec, with_payload: bool) -> v1::TaskSpec {
 pub enum Detail {
     /// Nothing of the spec, no result, no progress, no failure's message: of many that must fit a message together.
     Brief,
+    /// What the submit that it answers does not say, if the task is new; else a summary.
+    Unsaid,
     /// Neither payload nor result.
     Summary,
     /// The result, if there is one.

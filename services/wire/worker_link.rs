@@ -9,7 +9,9 @@ mod hello;
 
 use self::hello::{hello_from_proto, hello_to_proto};
 use super::{
-    InvalidField, name,
+    InvalidField,
+    bundle::nested_bundle,
+    name,
     policy::{duration_from_proto, duration_to_proto},
     proto::internal::v1 as links,
     task::{
@@ -70,6 +72,7 @@ impl TryFrom<links::LinkWorkerRequest> for WorkerToLeader {
             Message::Draining(links::Draining {}) => Self::Draining,
             Message::Goodbye(links::Goodbye {}) => Self::Goodbye,
             Message::Heartbeat(links::Heartbeat {}) => Self::Heartbeat,
+            Message::Bundle(_) => return Err(nested_bundle()),
         })
     }
 }
@@ -113,6 +116,7 @@ impl TryFrom<links::LinkWorkerResponse> for LeaderToWorker {
             }
             Message::Goodbye(links::Goodbye {}) => Self::Goodbye,
             Message::Heartbeat(links::Heartbeat {}) => Self::Heartbeat,
+            Message::Bundle(_) => return Err(nested_bundle()),
         })
     }
 }

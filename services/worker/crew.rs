@@ -239,6 +239,11 @@ impl Crew {
         }
     }
 
+    /// Lets the attempts run that orders have started; else they do with the next look at what has ended.
+    pub fn launch(&mut self) {
+        self.executor.launch();
+    }
+
     /// Takes note of the attempts that have ended, without waiting for any.
     pub fn gather(&mut self) {
         while let Some((attempt, ended)) = self.executor.try_next_ended() {

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
@@ -32,6 +33,8 @@ pub struct Executor {
     desk: Arc<Desk>,
     tasks: JoinSet<Ended>,
     attempts: HashMap<Id, AttemptId>,
+    /// What was started since the last launch.
+    starting: Vec<(AttemptId, BoxFuture<'static, Ended>)>,
 }
 
 /// What is to be run.
@@ -43,10 +46,11 @@ pub struct Assignment {
 
 impl Executor {
     pub fn new(worker_id: WorkerId, desk: Arc<Desk>) -> Self {
-        Self { worker_id, desk, tasks: JoinSet::new(), attempts: HashMap::new() }
+        Self { worker_id, desk, tasks: JoinSet::new(), attempts: HashMap::new(), starting: Vec::new() }
     }
 
-    /// Starts an attempt; cancelling the token asks it to stop, and so does the end of its time.
+    /// Starts an attempt, with the next [`Executor::launch`]; cancelling the token asks it to stop, and so does the end of
+    /// its time.
     pub fn start(&mut self, handler: &Arc<dyn Handler>, assignment: Assignment) -> CancellationToken {
         let Assignment { attempt, spec, traceparent } = assignment;
         let cancelled = CancellationToken::new();
@@ -65,16 +69,24 @@ impl Executor {
             reporter: Reporter::new(attempt.clone(), self.desk.clone(), limits.as_ref().and_then(Limits::pulse)),
         };
         let handler = handler.clone();
-        let task = if let Some(limits) = limits {
+        let run: BoxFuture<'static, Ended> = if let Some(limits) = limits {
             let token = cancelled.clone();
             let run = async move { limits.keep(&token, handler.run(attempt_of_handler)).await };
-            self.tasks.spawn(run.instrument(span))
+            Box::pin(run.instrument(span))
         } else {
             let run = async move { ended(handler.run(attempt_of_handler).await) };
-            self.tasks.spawn(run.instrument(span))
+            Box::pin(run.instrument(span))
         };
-        self.attempts.insert(task.id(), attempt);
+        self.starting.push((attempt, run));
         cancelled
+    }
+
+    /// Lets run what was started, all at once: each by itself would wake a thread that finds nothing more to do after it.
+    pub fn launch(&mut self) {
+        for (attempt, run) in self.starting.drain(..) {
+            let task = self.tasks.spawn(run);
+            self.attempts.insert(task.id(), attempt);
+        }
     }
 
     fn span(&self, attempt: &AttemptId, spec: &TaskSpec, traceparent: Option<&str>) -> Span {
@@ -96,6 +108,7 @@ impl Executor {
     /// The next attempt that has ended; waits as long as none does. May be dropped and called again at any time.
     pub async fn next_ended(&mut self) -> (AttemptId, Ended) {
         loop {
+            self.launch();
             let Some(joined) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
             if let Some(ended) = self.settle(joined) {
                 return ended;
@@ -105,6 +118,7 @@ impl Executor {
 
     /// As [`Executor::next_ended`], but None if none has.
     pub fn try_next_ended(&mut self) -> Option<(AttemptId, Ended)> {
+        self.launch();
         while let Some(joined) = self.tasks.try_join_next_with_id() {
             let ended = self.settle(joined);
             if ended.is_some() {
@@ -121,6 +135,7 @@ impl Executor {
 
     /// Tears every attempt down at its next await.
     pub fn abort_all(&mut self) {
+        self.launch();
         self.tasks.abort_all();
     }
 }

@@ -151,11 +151,11 @@ impl Logs {
         log
     }
 
-    /// A log that is there; without a fence the newest under this number.
+    /// A log that is there; without a fence the newest under this number. Looks at all.
     pub fn find(&self, task_id: &TaskId, attempt: u32, fence: Option<Fence>) -> Option<Arc<Log>> {
-        let at = |fence| AttemptId { task_id: task_id.clone(), attempt, fence };
-        let (from, to) = fence.map_or((Fence(0), Fence(u64::MAX)), |fence| (fence, fence));
-        self.lock().logs.range(at(from)..=at(to)).next_back().map(|(_, log)| log.clone())
+        let all = self.lock();
+        let found = all.logs.iter().rev().find(|(id, _)| id.is(task_id, attempt, fence));
+        found.map(|(_, log)| log.clone())
     }
 
     /// The attempt has ended.

@@ -153,12 +153,12 @@ impl Slots {
         }
     }
 
-    /// The attempt of this number that runs; without a fence the newest.
+    /// The attempt of this number that runs; without a fence the newest. Looks at all.
     pub fn running_attempt(&self, task_id: &TaskId, attempt: u32, fence: Option<Fence>) -> Option<&AttemptId> {
-        let at = |fence| AttemptId { task_id: task_id.clone(), attempt, fence };
-        let (from, to) = fence.map_or((Fence(0), Fence(u64::MAX)), |fence| (fence, fence));
-        let runs = |(_, held): &(&AttemptId, &Held)| matches!(held.stage, Stage::Running(_));
-        self.held.range(at(from)..=at(to)).rev().find(runs).map(|(attempt, _)| attempt)
+        let runs = |(id, held): &(&AttemptId, &Held)| {
+            id.is(task_id, attempt, fence) && matches!(held.stage, Stage::Running(_))
+        };
+        self.held.iter().rev().find(runs).map(|(id, _)| id)
     }
 
     /// The handler of an attempt is alive, and may have said how far it is. Of no interest once it is to stop.

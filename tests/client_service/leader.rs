@@ -17,6 +17,7 @@ use herdsman::{
         QueueSettings, QueueState, QueueView, Refusal, Revision, Task, TaskEvent, TaskId, TaskSpec, TaskState, Term,
         Wall, WorkerOffer, WorkerPage,
     },
+    runtime::bundled_links::unbundled,
     store::{Candidate, Leader, Leadership, Registration, Store, StoreError},
     wire::{
         ClientToLeader, Detail, LeaderToClient,
@@ -287,10 +288,10 @@ impl LinkService for Links {
         self.world.lock().unwrap().links.push(link.clone());
         let (world, term, deaf, goodbye) = (self.world.clone(), self.term, self.deaf.clone(), self.goodbye.clone());
         let (hello, end) = (self.hello.clone(), self.end.clone());
-        let mut requests = request.into_inner();
+        let mut requests = unbundled(request.into_inner());
         let hear = async move {
             while let Some(Ok(request)) = requests.next().await {
-                match ClientToLeader::try_from(request).unwrap() {
+                match request.unwrap() {
                     ClientToLeader::Hello { .. } => hello.send_modify(|hellos| *hellos += 1),
                     ClientToLeader::Goodbye => goodbye.send_modify(|goodbyes| *goodbyes += 1),
                     ClientToLeader::Call { call_id, call } => {

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream::BoxStream};
 use herdsman::{
     domain::{AttemptId, Fence, Order, Report, TaskSpec, WorkerHello},
+    runtime::bundled_links::unbundled,
     store::{Candidate, Leadership, Store, embedded::EmbeddedStore},
     wire::{
-        LeaderToWorker, LinkRefusal, WorkerToLeader,
+        InvalidField, LeaderToWorker, LinkRefusal, WorkerToLeader,
         proto::internal::v1::{
             LinkClientRequest, LinkClientResponse, LinkStandbyRequest, LinkStandbyResponse, LinkWorkerRequest,
             LinkWorkerResponse,
@@ -37,7 +38,7 @@ const MESSAGES: usize = 64;
 
 /// The leader's end of one link.
 pub(super) struct Line {
-    said: Streaming<LinkWorkerRequest>,
+    said: BoxStream<'static, Result<Result<WorkerToLeader, InvalidField>, Status>>,
     tell: mpsc::Sender<Result<LinkWorkerResponse, Status>>,
 }
 
@@ -54,7 +55,7 @@ impl LinkService for Played {
         request: Request<Streaming<LinkWorkerRequest>>,
     ) -> Result<Response<Self::LinkWorkerStream>, Status> {
         let (tell, told) = mpsc::channel(MESSAGES);
-        let line = Line { said: request.into_inner(), tell };
+        let line = Line { said: unbundled(request.into_inner()).boxed(), tell };
         self.0.try_send(line).map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(ReceiverStream::new(told).boxed()))
     }
@@ -78,7 +79,7 @@ impl Line {
     async fn next(&mut self) -> Option<WorkerToLeader> {
         loop {
             let said = timeout(LIMIT, self.said.next()).await.expect("the worker says something, or ends the link");
-            match said.map(|said| WorkerToLeader::try_from(said.unwrap()).unwrap()) {
+            match said.map(|said| said.unwrap().unwrap()) {
                 Some(WorkerToLeader::Heartbeat) => self.tell(LeaderToWorker::Heartbeat),
                 said => return said,
             }

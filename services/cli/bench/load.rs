@@ -20,7 +20,7 @@ use super::{
     watch::{self, LABEL, Watch},
 };
 use crate::{
-    cli::{exit::Failure, server::CALL_TIMEOUT, submit::send, watch::ending},
+    cli::{exit::Failure, follow::has_ended, server::CALL_TIMEOUT, submit::send, watch::ending},
     wire::proto::v1::{
         SubmitTaskRequest, SubmitTasksRequest, Task, TaskSpec, TaskState, submit_task_outcome::Outcome,
         task_service_client::TaskServiceClient,
@@ -141,21 +141,19 @@ impl Submitter {
     }
 }
 
-/// Opens the watch of all tasks of a measurement, and sees that it works.
+/// Submits one task, opens the watch of all tasks of the measurement, from this one on, and waits for its end: somebody serves
+/// the kind, and what is pushed arrives.
 async fn begin(client: Tasks, spec: &TaskSpec, measurement: &str) -> Result<Watch, Failure> {
-    let opening = timeout(CALL_TIMEOUT, Watch::open(client.clone(), measurement)).await;
-    let mut watch = opening.map_err(|_| Failure::unable("no answer in time"))??;
-    run_first(client, spec, measurement, &mut watch).await?;
-    Ok(watch)
-}
-
-/// Submits one task and waits for its end: somebody serves the kind, and what is pushed arrives.
-async fn run_first(client: Tasks, spec: &TaskSpec, measurement: &str, watch: &mut Watch) -> Result<(), Failure> {
     let task_id = format!("{measurement}-first");
-    send::one(client, SubmitTaskRequest { task_id: task_id.clone(), spec: Some(spec.clone()) }).await?;
+    let first = SubmitTaskRequest { task_id: task_id.clone(), spec: Some(spec.clone()) };
+    let submitted = send::one(client.clone(), first).await?;
+    let before = submitted.revision.saturating_sub(1);
+    let opening = timeout(CALL_TIMEOUT, Watch::open(client, measurement, before)).await;
+    let mut watch = opening.map_err(|_| Failure::unable("no answer in time"))??;
     let ended = async {
         loop {
-            if let Some(first) = watch.next().await?.into_iter().find(|task| task.task_id == task_id) {
+            if let Some(first) = watch.next().await?.into_iter().find(|task| task.task_id == task_id && has_ended(task))
+            {
                 return Ok::<_, Status>(first);
             }
         }
@@ -164,7 +162,7 @@ async fn run_first(client: Tasks, spec: &TaskSpec, measurement: &str, watch: &mu
         Ok(first) => {
             let first = first?;
             let succeeded = first.state() == TaskState::Succeeded;
-            if succeeded { Ok(()) } else { Err(Failure::Refused(anyhow::anyhow!(ending(&first)))) }
+            if succeeded { Ok(watch) } else { Err(Failure::Refused(anyhow::anyhow!(ending(&first)))) }
         }
         Err(_) => Err(Failure::unable(format!(
             "task {task_id} has not ended within {FIRST_LIMIT:?}: does a worker serve kind {}, and has it a slot free?",

@@ -26,10 +26,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Begins before anything is submitted, so that nothing is missed.
-    pub(super) async fn open(client: TaskServiceClient<Channel>, measurement: &str) -> Result<Self, Status> {
-        let events = open(client.clone(), measurement, 0).await?;
-        Ok(Self { client, measurement: measurement.to_owned(), events, resume: 0 })
+    /// Of what happens after this revision.
+    pub(super) async fn open(
+        client: TaskServiceClient<Channel>,
+        measurement: &str,
+        after: u64,
+    ) -> Result<Self, Status> {
+        let events = open(client.clone(), measurement, after).await?;
+        Ok(Self { client, measurement: measurement.to_owned(), events, resume: after })
     }
 
     /// Tasks that have ended, at least one; some may come twice.

@@ -80,6 +80,8 @@ pub(super) struct Mailbox {
     complete: bool,
     /// The first states are the ones missed between two links: a change that they overtake was skipped.
     catching_up: bool,
+    /// So many changes came before the first states of a watch by filter that those after this revision were dropped.
+    missed: Option<Revision>,
     /// First states, or pages of them, that were asked for and are not in.
     awaited: usize,
     /// The reader was told something.
@@ -106,6 +108,7 @@ impl Mailbox {
             first: VecDeque::new(),
             complete: false,
             catching_up: false,
+            missed: None,
             awaited: 0,
             told: false,
             pending: HashMap::new(),
@@ -157,11 +160,14 @@ impl Mailbox {
         self.awaited = first_states;
     }
 
-    /// Of a watch by filter: a page of first states is in, and whether it was the last.
-    pub(super) fn page_done(&mut self, last: bool) {
+    /// Of a watch by filter: a page of first states is in, and whether it was the last. Some: it was, but what has changed
+    /// since this revision has to be asked for.
+    pub(super) fn page_done(&mut self, last: bool) -> Option<Revision> {
         self.awaited = 0;
-        self.complete = last;
-        self.catching_up &= !last;
+        let missed = if last { self.missed.take() } else { None };
+        self.complete = last && missed.is_none();
+        self.catching_up = !self.complete && (self.catching_up || missed.is_some());
+        missed
     }
 
     /// A change, as it happened.
@@ -192,9 +198,22 @@ impl Mailbox {
         self.bytes += bytes(task);
         self.order.insert((task.revision, task.id.clone()));
         self.pending.insert(task.id.clone(), Pending { task: task.clone(), skipped });
-        if self.pending.len() > MAX_PENDING_TASKS || self.bytes > MAX_PENDING_BYTES {
+        if self.pending.len() > MAX_PENDING_TASKS && self.ids.is_none() && !self.complete {
+            self.miss();
+        } else if self.pending.len() > MAX_PENDING_TASKS || self.bytes > MAX_PENDING_BYTES {
             self.end(End::Resume);
         }
+    }
+
+    /// Drops the changes that have come before the first states: a reader that was sent away would begin with those again,
+    /// and never come to their end.
+    fn miss(&mut self) {
+        let before = self.order.first().map(|(revision, _)| Revision(revision.0.saturating_sub(1)));
+        self.missed = self.missed.into_iter().chain(before).min();
+        for (_, pending) in self.pending.drain() {
+            self.bytes -= bytes(&pending.task);
+        }
+        self.order.clear();
     }
 
     /// Of a watch by filter whose link was lost: the revision after which changes may be missing. None: first states
@@ -210,7 +229,7 @@ impl Mailbox {
             return None;
         } else {
             self.clear();
-            self.highest = self.base;
+            (self.missed, self.highest) = (None, self.base);
         }
         Some(self.highest)
     }

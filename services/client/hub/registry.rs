@@ -230,7 +230,7 @@ impl Registry {
                 return asked.iter().for_each(|(task_id, joiners)| self.fail_task(task_id, joiners, &error));
             }
         };
-        let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), Arc::new(task))).collect();
+        let mut tasks: HashMap<_, _> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
         let missing: BTreeSet<_> = missing.into_iter().collect();
         let corrupt: BTreeSet<_> = corrupt.into_iter().collect();
         for (task_id, joiners) in asked {
@@ -273,12 +273,16 @@ impl Registry {
             Answer::Page(page) => page,
             other => return self.fail(id, &unexpected(other), None),
         };
-        let Some(Watcher { plan: Plan::Filter(filtering), .. }) = self.streams.get_mut(&id) else { return };
-        filtering.query.after.clone_from(&page.next_after);
-        self.with_slot(id, |mailbox| {
+        let Some(Watcher { slot, plan: Plan::Filter(filtering) }) = self.streams.get_mut(&id) else { return };
+        let Some(slot) = slot.upgrade() else { return };
+        let more = page.turn(&mut filtering.query);
+        let missed = slot.update(|mailbox| {
             page.tasks.into_iter().for_each(|task| mailbox.snapshot(&task));
-            mailbox.page_done(page.next_after.is_none());
+            mailbox.page_done(!more)
         });
+        if let Some(after) = missed {
+            filtering.query = first_page(&filtering.filter, after);
+        }
         self.continue_if_wanted(id);
     }
 

@@ -1,7 +1,7 @@
 //! The calls that the leader has not answered. Knows nothing of links: what is here when a link ends is asked again on
 //! the next one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    domain::{Answer, Call},
+    domain::{Answer, Call, Revision, Submission, Task, Wall},
     wire::ClientToLeader,
 };
 
@@ -78,6 +78,14 @@ impl Calls {
         self.open.remove(&call_id).map(|open| open.asker)
     }
 
+    /// The same for a submit of a new task, which is as the call says. None, too: it was no submit.
+    pub(super) fn accepted(&mut self, call_id: u64, revision: Revision, create_time: Wall) -> Option<(Asker, Answer)> {
+        let Open { call, asker, .. } = self.open.remove(&call_id)?;
+        let Call::Submit { task_id, spec, traceparent, .. } = call else { return None };
+        let submission = Submission { task_id, spec, create_time, revision, traceparent, retry_of: None };
+        Some((asker, Answer::Task(Arc::new(Task::new(&submission)))))
+    }
+
     /// What a new link has to ask again, oldest first.
     pub(super) fn for_a_new_link(&mut self) -> Vec<u64> {
         self.open.retain(|_, open| matches!(open.asker, Asker::Caller { .. }) && open.asker.waits());
@@ -92,8 +100,6 @@ impl Calls {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -127,6 +133,19 @@ mod tests {
         };
         assert_eq!((left(first), left(again)), (30, 20));
         assert_eq!(calls.message(1, deadline), None);
+    }
+
+    #[test]
+    fn a_task_that_was_accepted_is_as_its_submit_said() {
+        let (mut calls, places, now) = (Calls::default(), Arc::new(Semaphore::new(2)), Instant::now());
+        let (asker, _answer) = caller(&places);
+        calls.enter(submit(), None, asker, now);
+        let (asker, _answer) = caller(&places);
+        calls.enter(Call::Cluster, None, asker, now);
+        let Some((_, Answer::Task(task))) = calls.accepted(1, Revision(7), Wall(9)) else { panic!("it is a submit") };
+        assert_eq!((task.id.as_str(), task.spec.kind.as_str(), task.revision), ("t", "echo", Revision(7)));
+        assert_eq!((task.create_time, task.is_new()), (Wall(9), true));
+        assert!(calls.accepted(1, Revision(7), Wall(9)).is_none() && calls.accepted(2, Revision(7), Wall(9)).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, timeout},
@@ -106,28 +106,37 @@ type Half = Result<std::convert::Infallible, LinkEnd>;
 
 async fn hear(incoming: &mut Incoming, calls: &Mutex<Calls>, notices: &mpsc::Sender<Notice>) -> Half {
     loop {
-        let notice = match next(incoming).await? {
-            LeaderToClient::Reply { call_id, answer, .. } => {
-                let asker = lock(calls).answered(call_id);
-                match asker {
-                    Some(Asker::Hub(token)) => Notice::Answer { token, answer },
-                    Some(Asker::Caller { reply, .. }) => {
-                        // A caller that is gone needs no answer.
-                        let _ = reply.send(answer);
-                        continue;
-                    }
-                    None => continue,
-                }
-            }
-            LeaderToClient::Event(event) => Notice::Event(event),
-            LeaderToClient::Goodbye => return Err(LinkEnd::Goodbye),
-            LeaderToClient::Heartbeat => continue,
-            LeaderToClient::Welcome(_) => return Err(LinkEnd::Protocol("a second welcome")),
-        };
-        if notices.send(notice).await.is_err() {
-            return Err(LinkEnd::Stopped);
+        let mut heard = Some(next(incoming).await);
+        // What has come along with it is not waited for.
+        while let Some(message) = heard {
+            take(message?, calls, notices).await?;
+            heard = incoming.next().now_or_never().map(message_or_end);
         }
     }
+}
+
+async fn take(message: LeaderToClient, calls: &Mutex<Calls>, notices: &mpsc::Sender<Notice>) -> Result<(), LinkEnd> {
+    let answered = match message {
+        LeaderToClient::Reply { call_id, answer, .. } => lock(calls).answered(call_id).map(|asker| (asker, answer)),
+        LeaderToClient::Accepted { call_id, revision, create_time } => {
+            lock(calls).accepted(call_id, revision, create_time)
+        }
+        LeaderToClient::Event(event) => return notify(notices, Notice::Event(event)).await,
+        LeaderToClient::Goodbye => return Err(LinkEnd::Goodbye),
+        LeaderToClient::Heartbeat => None,
+        LeaderToClient::Welcome(_) => return Err(LinkEnd::Protocol("a second welcome")),
+    };
+    match answered {
+        Some((Asker::Hub(token), answer)) => return notify(notices, Notice::Answer { token, answer }).await,
+        // A caller that is gone needs no answer.
+        Some((Asker::Caller { reply, .. }, answer)) => _ = reply.send(answer),
+        None => {}
+    }
+    Ok(())
+}
+
+async fn notify(notices: &mpsc::Sender<Notice>, notice: Notice) -> Result<(), LinkEnd> {
+    notices.send(notice).await.map_err(|_| LinkEnd::Stopped)
 }
 
 async fn speak(
@@ -152,7 +161,7 @@ async fn speak(
             request = requests.recv() => {
                 let mut request = Some(request.ok_or(LinkEnd::Stopped)?);
                 while let Some(next) = request {
-                    if let Some(message) = message(calls, number, next) {
+                    for message in messages(calls, number, next) {
                         outgoing.feed(message).await?;
                         silent = false;
                     }
@@ -171,15 +180,21 @@ async fn speak(
     }
 }
 
-fn message(calls: &Mutex<Calls>, number: u64, request: Request) -> Option<ClientToLeader> {
+/// What to send for a request. Its calls are entered all at once: a link that ends in between leaves them to the next.
+fn messages(calls: &Mutex<Calls>, number: u64, request: Request) -> Vec<ClientToLeader> {
+    let now = Instant::now();
     match request {
-        Request::Ask { call, deadline, asker } => lock(calls).enter(call, Some(deadline), asker, Instant::now()),
-        Request::Hub { link, .. } if link != number => None,
+        Request::Ask { calls: asked, deadline } => {
+            let mut calls = lock(calls);
+            let enter = |(call, asker)| calls.enter(call, Some(deadline), asker, now);
+            asked.into_iter().filter_map(enter).collect()
+        }
+        Request::Hub { link, .. } if link != number => Vec::new(),
         Request::Hub { request: HubRequest::Ask { token, call }, .. } => {
-            lock(calls).enter(call, None, Asker::Hub(token), Instant::now())
+            lock(calls).enter(call, None, Asker::Hub(token), now).into_iter().collect()
         }
         Request::Hub { request: HubRequest::Unwatch { task_ids, filter_ids }, .. } => {
-            Some(ClientToLeader::Unwatch { task_ids, filter_ids })
+            vec![ClientToLeader::Unwatch { task_ids, filter_ids }]
         }
     }
 }
@@ -193,11 +208,13 @@ async fn goodbye(mut outgoing: Outgoing, mut incoming: Incoming) {
 }
 
 async fn next(incoming: &mut Incoming) -> Result<LeaderToClient, LinkEnd> {
-    match timeout(LINK_IDLE_LIMIT, incoming.next()).await {
-        Ok(Some(Ok(message))) => Ok(message),
-        Ok(Some(Err(error))) => Err(error.into()),
-        Ok(None) => Err(LinkError("the leader ended it without a goodbye".into()).into()),
-        Err(_) => Err(LinkEnd::Silent),
+    timeout(LINK_IDLE_LIMIT, incoming.next()).await.map_or(Err(LinkEnd::Silent), message_or_end)
+}
+
+fn message_or_end(heard: Option<Result<LeaderToClient, LinkError>>) -> Result<LeaderToClient, LinkEnd> {
+    match heard {
+        Some(message) => Ok(message?),
+        None => Err(LinkError("the leader ended it without a goodbye".into()).into()),
     }
 }
 

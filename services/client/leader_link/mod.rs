@@ -32,6 +32,8 @@ use crate::{
 /// Most calls that wait for an answer at once. At the 2 ms that a commit takes this is 2,000,000 calls a second; beyond
 /// it callers wait in line, so that a leader that is behind is not buried.
 const MAX_OUTSTANDING_CALLS: usize = 4_096;
+/// Most calls that enter together: enough that entering costs little, few enough that they wait for places like others.
+pub const CALLS_TOGETHER: usize = 64;
 /// Requests between their askers and the link's task. Small: the wait belongs in front of it, where it is fair.
 const REQUESTS: usize = 256;
 /// Events and answers on their way to the hub; when it is full the link reads no further.
@@ -83,7 +85,7 @@ pub enum HubRequest {
 
 #[derive(Debug)]
 enum Request {
-    Ask { call: Call, deadline: Instant, asker: Asker },
+    Ask { calls: Vec<(Call, Asker)>, deadline: Instant },
     Hub { link: u64, request: HubRequest },
 }
 
@@ -123,16 +125,20 @@ impl LeaderLink {
     /// # Errors
     /// See [`AskError`].
     pub async fn ask(&self, call: Call, deadline: Instant) -> Result<Answer, AskError> {
-        self.in_time(deadline, async { self.enter(call, deadline).await?.await.map_err(|_| AskError::Stopped) }).await
+        let asked = async {
+            let Asked(answer) = self.enter(vec![call], deadline).await?.pop().ok_or(AskError::Stopped)?;
+            answer.await.map_err(|_| AskError::Stopped)
+        };
+        self.in_time(deadline, asked).await
     }
 
-    /// As [`Self::ask`], but in two steps: when the first one is done, the call has its place in line, so that whoever
-    /// enters a second one then has it asked after this one. The second step is [`Self::answers`].
+    /// As [`Self::ask`], but in two steps, and for up to [`CALLS_TOGETHER`] calls: when the first one is done, they have
+    /// their places in line, so that what is entered after it is asked after them. The second step is [`Self::answers`].
     ///
     /// # Errors
     /// See [`AskError`].
-    pub async fn ask_in_line(&self, call: Call, deadline: Instant) -> Result<Asked, AskError> {
-        self.in_time(deadline, self.enter(call, deadline)).await.map(Asked)
+    pub async fn ask_in_line(&self, calls: Vec<Call>, deadline: Instant) -> Result<Vec<Asked>, AskError> {
+        self.in_time(deadline, self.enter(calls, deadline)).await
     }
 
     /// Waits for the answers to many calls, and returns them in the order of the calls. One wait for all of them: they come
@@ -153,12 +159,19 @@ impl LeaderLink {
         answers
     }
 
-    async fn enter(&self, call: Call, deadline: Instant) -> Result<oneshot::Receiver<Answer>, AskError> {
-        let place = self.places.clone().acquire_owned().await.map_err(|_| AskError::Stopped)?;
-        let (reply, answer) = oneshot::channel();
-        let asker = Asker::Caller { reply, _place: place };
-        self.requests.send(Request::Ask { call, deadline, asker }).await.map_err(|_| AskError::Stopped)?;
-        Ok(answer)
+    async fn enter(&self, calls: Vec<Call>, deadline: Instant) -> Result<Vec<Asked>, AskError> {
+        let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
+        let mut places = self.places.clone().acquire_many_owned(count).await.map_err(|_| AskError::Stopped)?;
+        let mut asked = Vec::with_capacity(calls.len());
+        let entered = calls.into_iter().map(|call| {
+            let (reply, answer) = oneshot::channel();
+            asked.push(Asked(answer));
+            let place = places.split(1).expect("there is one for each");
+            (call, Asker::Caller { reply, _place: place })
+        });
+        let calls = entered.collect();
+        self.requests.send(Request::Ask { calls, deadline }).await.map_err(|_| AskError::Stopped)?;
+        Ok(asked)
     }
 
     async fn in_time<T>(

@@ -113,7 +113,7 @@ impl Front {
         let place = Place::decode(page_token).map_err(invalid)?;
         let (listing, query) = act.query(filter, page_size, &place).map_err(invalid)?;
         let page = self.ask_for_page(query, context).await.map_err(|error| error.status(None))?;
-        let calls = page.tasks.iter().map(|task| act.call(task).map_err(CallError::Invalid));
+        let calls = page.tasks.iter().map(|task| act.call(task).map_err(CallError::Invalid)).collect();
         let answers = self.ask_for_tasks(calls, context).await;
         let outcomes = page.tasks.iter().zip(answers).map(|(task, answer)| outcome(task, answer)).collect();
         Ok((outcomes, place.encode(&page_token::next(&listing, page.next_after.as_ref()))))

@@ -20,7 +20,7 @@ use tracing::{Instrument, Span};
 use super::{
     admission::{Admission, MAX_CALLS},
     hub::Hub,
-    leader_link::{AskError, LeaderLink},
+    leader_link::{AskError, CALLS_TOGETHER, LeaderLink},
     metrics::Metrics,
 };
 use crate::{
@@ -115,33 +115,32 @@ impl Front {
         }
     }
 
-    /// Asks about many tasks, and returns what was answered in the order of the calls. Each has its place in line before
-    /// the next one is looked at, and only then are the answers waited for.
+    /// Asks about many tasks, and returns what was answered in the order of the calls. All have their places in line before
+    /// the answers are waited for.
     async fn ask_for_tasks(
         &self,
-        calls: impl Iterator<Item = Result<Call, CallError>>,
+        calls: Vec<Result<Call, CallError>>,
         context: Context,
     ) -> Vec<Result<Arc<Task>, CallError>> {
-        let mut entered = Vec::with_capacity(calls.size_hint().0);
-        let mut asked = Vec::with_capacity(calls.size_hint().0);
+        let (mut entered, mut asked) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
         let mut hopeless = None;
-        for call in calls {
-            let place = match (call, hopeless) {
-                // Behind one that waited in vain the others would wait as long for nothing.
-                (Ok(_), Some(error)) => Err(CallError::from(error)),
-                (Ok(call), None) => self.link.ask_in_line(call, context.deadline).await.map_err(|error| {
-                    hopeless = Some(error);
-                    error.into()
-                }),
-                (Err(error), _) => Err(error),
-            };
-            entered.push(place.map(|place| asked.push(place)));
+        let mut calls = calls.into_iter();
+        while calls.len() > 0 {
+            let mut together = Vec::with_capacity(CALLS_TOGETHER);
+            entered.extend(calls.by_ref().take(CALLS_TOGETHER).map(|call| call.map(|call| together.push(call))));
+            // Behind some that waited in vain the others would wait as long for nothing.
+            if hopeless.is_none() && !together.is_empty() {
+                match self.link.ask_in_line(together, context.deadline).await {
+                    Ok(places) => asked.extend(places),
+                    Err(error) => hopeless = Some(error),
+                }
+            }
         }
         let mut answers = self.link.answers(asked, context.deadline).await.into_iter();
         let answer = |entered: Result<(), CallError>| {
             entered?;
-            // Whoever has entered has an answer.
-            task_in(answers.next().unwrap_or(Err(AskError::Stopped))?)
+            // Whoever did not get a place comes after all those that did.
+            task_in(answers.next().unwrap_or(Err(hopeless.unwrap_or(AskError::Stopped)))?)
         };
         entered.into_iter().map(answer).collect()
     }

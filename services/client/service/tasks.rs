@@ -231,6 +231,7 @@ impl Tasks {
                 }
             }
         });
+        let calls = calls.collect();
         let answers = self.0.ask_for_tasks(calls, context).await;
         let outcome = |(answer, id): (Result<Arc<Task>, CallError>, String)| {
             let task = answer.map_err(of_submit);

@@ -185,6 +185,7 @@ impl Scheduler {
     ) -> Option<Arc<Task>> {
         let (entry, previous_state) = self.update(task_id, change)?;
         let task = entry.task.clone();
+        self.recent.push(task.revision, task.id.clone());
         effects.extend(durable(&task).map(Effect::Change));
         effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state }));
         Some(task)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Effect, Scheduler, table::Entry, table::cost_of_spec};
 use crate::domain::{
-    Answer, AttemptId, Budget, Change, Fence, Monotonic, Now, Outcome, QueueName, QueueUpdate, Refusal, Submission,
-    Task, TaskEvent, TaskId, TaskSpec, TaskState,
+    Answer, AttemptId, Budget, Change, Monotonic, Now, Outcome, QueueName, QueueUpdate, Refusal, Submission, Task,
+    TaskEvent, TaskId, TaskSpec, TaskState,
 };
 
 /// A task that somebody hands over.
@@ -38,9 +38,10 @@ impl Scheduler {
         }
         let revision = self.next_revision();
         let submission = Submission { task_id, spec, create_time: now.wall, revision, traceparent, retry_of };
-        let task = Arc::new(pending(&submission));
+        let task = Arc::new(Task::new(&submission));
         self.fleet.hold_selector(&task.spec);
         self.insert(Entry { task: task.clone(), submitted: revision });
+        self.recent.push(revision, task.id.clone());
         self.begin(now, &task, revision);
         effects.push(Effect::Change(Change::Submitted(submission)));
         effects.push(Effect::Push(TaskEvent { task: task.clone(), previous_state: TaskState::Pending }));
@@ -100,28 +101,5 @@ impl Scheduler {
             effects.push(Effect::Change(Change::QueueSet { queue: queue.clone(), settings }));
         }
         Answer::Queue(Box::new(self.queue(now, queue)))
-    }
-}
-
-/// A task before its first attempt.
-pub(super) fn pending(submission: &Submission) -> Task {
-    Task {
-        id: submission.task_id.clone(),
-        spec: submission.spec.clone(),
-        state: TaskState::Pending,
-        attempt: 0,
-        worker: None,
-        incarnation: None,
-        fence: Fence::default(),
-        revision: submission.revision,
-        worker_deaths: 0,
-        progress: None,
-        outcome: None,
-        trials: super::patience::delayed(submission),
-        traceparent: submission.traceparent.clone(),
-        retry_of: submission.retry_of.clone(),
-        create_time: submission.create_time,
-        start_time: None,
-        end_time: None,
     }
 }

@@ -24,6 +24,7 @@ mod placement;
 mod pools;
 mod queries;
 mod queues;
+mod recent;
 mod recovery;
 mod retention;
 mod selectors;
@@ -40,6 +41,7 @@ use self::{
     calls::NewTask,
     fleet::Fleet,
     queues::Queues,
+    recent::Recent,
     retention::Retention,
     table::{Entry, Table},
     timers::Timers,
@@ -207,6 +209,7 @@ pub struct Scheduler {
     fleet: Fleet,
     retention: Retention,
     timers: Timers,
+    recent: Recent,
 }
 
 impl Scheduler {
@@ -220,6 +223,7 @@ impl Scheduler {
             fleet: Fleet::default(),
             retention: Retention::default(),
             timers: Timers::default(),
+            recent: Recent::default(),
         }
     }
 

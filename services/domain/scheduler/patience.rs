@@ -9,8 +9,7 @@ use super::{
     timers::Timer,
 };
 use crate::domain::{
-    AttemptId, Change, Failure, Now, Outcome, Revision, Submission, Task, TaskId, TaskSpec, TaskState, Timeout, Trials,
-    Wall,
+    AttemptId, Change, Failure, Now, Outcome, Revision, Task, TaskId, TaskSpec, TaskState, Timeout, Wall,
 };
 
 /// How long after the end of an attempt's time the leader takes the attempt away from a worker that has not said what
@@ -159,12 +158,6 @@ impl Scheduler {
             self.stop(worker, attempt, "it took too long", effects);
         }
     }
-}
-
-/// What a task remembers before its first attempt.
-pub(super) fn delayed(submission: &Submission) -> Option<Arc<Trials>> {
-    let start = submission.spec.policy.as_ref()?.start(submission.create_time)?;
-    Some(Arc::new(Trials { next_attempt_time: Some(start), ..Trials::default() }))
 }
 
 /// The next attempt of a task that is pending again may begin at once; from now on it waits for a worker.

@@ -2,8 +2,8 @@
 
 use super::{Scheduler, queues::Queue};
 use crate::domain::{
-    Answer, ListQuery, Located, Now, Page, QueueName, QueuePage, QueueQuery, QueueView, Refusal, Selector, Task,
-    TaskId, TaskState, Term, Trials, WorkerOffer, WorkerPage, WorkerQuery, WorkerView,
+    Answer, ListQuery, Located, Now, Page, QueueName, QueuePage, QueueQuery, QueueView, Refusal, Revision, Selector,
+    Task, TaskId, TaskState, Term, Trials, WorkerOffer, WorkerPage, WorkerQuery, WorkerView,
 };
 
 /// Most bytes of the tasks, or of the workers, of one page; the last one may pass it.
@@ -66,7 +66,37 @@ impl Scheduler {
         page
     }
 
+    /// A page of what a query is for. One that asks only for what has changed after a revision gets it in the order of
+    /// revisions, as far as the changes are remembered; any other in the order of ids.
     pub fn list(&self, query: &ListQuery) -> Page {
+        match self.recent.after(query.after_revision) {
+            Some(changes) if query.after.is_none() => self.list_changed(query, changes),
+            _ => self.list_all(query),
+        }
+    }
+
+    fn list_changed<'a>(&self, query: &ListQuery, changes: impl Iterator<Item = (Revision, &'a TaskId)>) -> Page {
+        let mut page = Page::default();
+        let (mut looks, mut bytes) = (0, 0);
+        let mut last = None;
+        for (revision, task_id) in changes {
+            if looks == MAX_LOOKS || page.tasks.len() >= query.page_size as usize || bytes >= MAX_PAGE_BYTES {
+                page.next_after_revision = last;
+                break;
+            }
+            looks += 1;
+            last = Some(revision);
+            let task = self.table.get(task_id).map(|entry| &entry.task);
+            // What has changed once more comes later.
+            if let Some(task) = task.filter(|task| task.revision == revision && query.filter.matches(task)) {
+                bytes += page_bytes(task);
+                page.tasks.push(task.clone());
+            }
+        }
+        page
+    }
+
+    fn list_all(&self, query: &ListQuery) -> Page {
         let mut page = Page::default();
         let (mut looks, mut bytes) = (0, 0);
         let mut last: Option<&TaskId> = None;

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Effect, Limits, Scheduler, attempts::Return, calls::pending, fleet::Hold, lanes::is_suspect, patience,
-    retention::end_on_clock, table::Entry,
+    Effect, Limits, Scheduler, attempts::Return, fleet::Hold, lanes::is_suspect, patience, retention::end_on_clock,
+    table::Entry,
 };
 use crate::domain::{
-    Assignment, AttemptId, Change, Incarnation, Loaded, LoadedTask, Now, Outcome, TaskState, Term, WorkerId,
+    Assignment, AttemptId, Change, Incarnation, Loaded, LoadedTask, Now, Outcome, Task, TaskState, Term, WorkerId,
 };
 
 impl Scheduler {
@@ -37,12 +37,13 @@ impl Scheduler {
                 effects.push(Effect::Change(Change::WorkerForgotten { worker }));
             }
         }
+        scheduler.recent.begin(scheduler.revision);
         (scheduler, effects)
     }
 
     fn restore(&mut self, now: Now, loaded: LoadedTask) {
         let submitted = loaded.submission.revision;
-        let mut task = pending(&loaded.submission);
+        let mut task = Task::new(&loaded.submission);
         if let Some(status) = loaded.status {
             task.attempt = status.attempt;
             task.revision = status.revision;
@@ -116,7 +117,7 @@ impl Scheduler {
         });
         self.time_attempt(now, &task_id, &spec);
         if incarnations.get(&worker) == Some(&incarnation) {
-            let attempt = AttemptId { task_id, attempt, fence };
+            let attempt = AttemptId { fence, task_id, attempt };
             self.fleet.set_hold(&worker, attempt, Hold::Current { suspect });
         } else {
             self.take_back(now, &task_id, Return::WorkerLost, effects);

@@ -93,7 +93,7 @@ impl Shelf {
 mod tests {
     use std::sync::Arc;
 
-    use super::{super::calls::pending, *};
+    use super::*;
     use crate::domain::{Submission, TaskSpec};
 
     fn ended(id: &str, revision: u64) -> Task {
@@ -101,7 +101,7 @@ mod tests {
         let (task_id, revision) = (id.parse().unwrap(), Revision(revision));
         let submission =
             Submission { task_id, spec, create_time: Wall(0), revision, traceparent: None, retry_of: None };
-        Task { state: TaskState::Succeeded, ..pending(&submission) }
+        Task { state: TaskState::Succeeded, ..Task::new(&submission) }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use tonic::Status;
 
 use super::End;
 use crate::{
-    runtime::dial::dial,
+    runtime::{bundled_links::unbundled, dial::dial},
     wire::{
-        LeaderToStandby, StandbyToLeader,
-        proto::internal::v1::{LinkStandbyRequest, LinkStandbyResponse, link_service_client::LinkServiceClient},
+        InvalidField, LeaderToStandby, StandbyToLeader,
+        proto::internal::v1::{LinkStandbyRequest, link_service_client::LinkServiceClient},
         reason_of,
     },
 };
@@ -53,14 +53,14 @@ impl Dial for Grpc {
             let responses = LinkServiceClient::new(channel).link_standby(ReceiverStream::new(from)).await?;
             Ok::<_, Status>(responses.into_inner())
         });
-        Some((Box::pin(outgoing), responses.try_flatten().map(heard).boxed()))
+        Some((Box::pin(outgoing), unbundled(responses.try_flatten()).map(heard).boxed()))
     }
 }
 
 /// A leader that gives a reason for the end of a link, or talks nonsense, is alive.
-pub(super) fn heard(message: Result<LinkStandbyResponse, Status>) -> Heard {
+pub(super) fn heard(message: Result<Result<LeaderToStandby, InvalidField>, Status>) -> Heard {
     match message {
-        Ok(message) => LeaderToStandby::try_from(message).map_err(|_| End::Other),
+        Ok(message) => message.map_err(|_| End::Other),
         Err(status) if reason_of(&status).is_some() => Err(End::Other),
         Err(_) => Err(End::Broken),
     }

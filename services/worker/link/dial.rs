@@ -5,21 +5,20 @@ use std::pin::Pin;
 use futures::{SinkExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::PollSender;
 use tonic::{Request, Status, transport::Channel};
 
 use super::{Dial, Incoming, LinkError, Outgoing};
 use crate::{
-    runtime::{dial::dial, serve::MAX_LINK_MESSAGE_BYTES},
+    runtime::{
+        bundled_links::{Bundling, MAX_BUNDLES, unbundled},
+        dial::dial,
+        serve::MAX_LINK_MESSAGE_BYTES,
+    },
     wire::{
         self, LeaderToWorker, WorkerToLeader,
         proto::internal::v1::{LinkWorkerRequest, link_service_client::LinkServiceClient},
     },
 };
-
-/// Messages between the link and HTTP/2's own flow control: enough that the two take turns, and a report stays with the
-/// worker until the leader can be sent it.
-const OUTGOING: usize = 64;
 
 /// Links by gRPC.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,18 +36,18 @@ impl Dial for Grpc {
 
 /// The call is made when the stream is first waited for; a hello may be given to the sink before.
 fn open(channel: Channel) -> (Outgoing, Incoming) {
-    let (send, receive) = mpsc::channel::<LinkWorkerRequest>(OUTGOING);
-    let outgoing = PollSender::new(send)
+    let (send, receive) = mpsc::channel(MAX_BUNDLES);
+    let outgoing = Bundling::new(send, |message: LinkWorkerRequest| message)
         .sink_map_err(|_| LinkError::Broken("the leader reads no more".into()))
-        .with(|message: WorkerToLeader| std::future::ready(Ok::<_, LinkError>(message.into())));
+        .with(|message: WorkerToLeader| std::future::ready(Ok::<_, LinkError>(Ok(message.into()))));
     let incoming = stream::once(async move {
         let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MAX_LINK_MESSAGE_BYTES);
         let responses = client.link_worker(Request::new(ReceiverStream::new(receive))).await?;
         Ok::<_, Status>(responses.into_inner())
     })
-    .try_flatten()
-    .map(|response| match response {
-        Ok(response) => Ok(LeaderToWorker::try_from(response)?),
+    .try_flatten();
+    let incoming = unbundled(incoming).map(|response| match response {
+        Ok(response) => Ok::<LeaderToWorker, _>(response?),
         Err(status) => Err(link_error(&status)),
     });
     (Pin::from(Box::new(outgoing) as Box<_>), Pin::from(Box::new(incoming) as Box<_>))

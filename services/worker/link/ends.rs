@@ -3,7 +3,7 @@
 
 use std::{future::poll_fn, pin::Pin};
 
-use futures::{Sink, SinkExt, Stream, StreamExt};
+use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
@@ -66,17 +66,13 @@ impl Speaker {
         self.next.is_none()
     }
 
-    /// Gives it a message, to be sent by [`Speaker::pump`].
+    /// Gives it a message, to be sent by [`Speaker::feed`] or [`Speaker::pump`].
     pub fn say(&mut self, message: WorkerToLeader) {
         self.next = Some(message);
     }
 
-    /// Sends what it was given, or waits until a heartbeat is due and sends that.
-    pub async fn pump(&mut self) -> Result<(), LinkError> {
-        if self.next.is_none() && !self.unflushed {
-            sleep_until(self.silent_since + HEARTBEAT).await;
-            self.next = Some(WorkerToLeader::Heartbeat);
-        }
+    /// Sends what it was given as far as others may still travel with it.
+    pub async fn feed(&mut self) -> Result<(), LinkError> {
         if self.next.is_some() {
             poll_fn(|cx| self.outgoing.as_mut().poll_ready(cx)).await?;
             if let Some(message) = self.next.take() {
@@ -85,6 +81,16 @@ impl Speaker {
                 self.unflushed = true;
             }
         }
+        Ok(())
+    }
+
+    /// Sends what it was given, or waits until a heartbeat is due and sends that.
+    pub async fn pump(&mut self) -> Result<(), LinkError> {
+        if self.next.is_none() && !self.unflushed {
+            sleep_until(self.silent_since + HEARTBEAT).await;
+            self.next = Some(WorkerToLeader::Heartbeat);
+        }
+        self.feed().await?;
         poll_fn(|cx| self.outgoing.as_mut().poll_flush(cx)).await?;
         self.unflushed = false;
         Ok(())
@@ -108,6 +114,11 @@ pub(super) struct Listener {
 impl Listener {
     pub fn new(incoming: Incoming) -> Self {
         Self { incoming, heard: Instant::now() }
+    }
+
+    /// A message that is there. None: there is none.
+    pub fn hear_more(&mut self) -> Option<Result<LeaderToWorker, LinkError>> {
+        self.incoming.next().now_or_never().map(|message| message.unwrap_or(Err(LinkError::Ended)))
     }
 
     pub async fn hear(&mut self) -> Result<LeaderToWorker, LinkError> {

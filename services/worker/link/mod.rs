@@ -212,6 +212,7 @@ impl<D: Dial> Link<D> {
                     heard = listener.hear() => {
                         self.take(heard?)?;
                         self.take_more(listener)?;
+                        self.crew.launch();
                         // What ends at once needs no word of its start: let it end before anything is said of it.
                         tokio::task::yield_now().await;
                     }
@@ -230,20 +231,21 @@ impl<D: Dial> Link<D> {
     fn speak(&mut self, speaker: &mut Speaker) -> Result<(), LinkError> {
         loop {
             if speaker.is_free() {
-                let Some(message) = self.crew.next_message() else { return Ok(()) };
+                let Some(message) = self.crew.next_message() else { break };
                 speaker.say(message);
             }
-            match speaker.pump().now_or_never() {
+            match speaker.feed().now_or_never() {
                 Some(spoken) => spoken?,
-                None => return Ok(()),
+                None => break,
             }
         }
+        speaker.pump().now_or_never().unwrap_or(Ok(()))
     }
 
     /// Takes what has come along with a message, so that a batch of them is one turn of the loop.
     fn take_more(&mut self, listener: &mut Listener) -> Result<(), LinkError> {
         for _ in 1..MESSAGES_A_TURN {
-            let Some(heard) = listener.hear().now_or_never() else { break };
+            let Some(heard) = listener.hear_more() else { break };
             self.take(heard?)?;
         }
         Ok(())

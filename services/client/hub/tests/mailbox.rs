@@ -187,3 +187,24 @@ fn a_link_lost_among_the_first_states_sends_a_reader_that_has_some_away() {
     assert_eq!(some_told.catch_up(), None);
     assert_eq!(some_told.next(), Next::End(End::Resume));
 }
+
+#[test]
+fn a_storm_of_changes_before_the_first_states_sends_nobody_away() {
+    let mut mailbox = Mailbox::of_filter(Revision(0));
+    assert!(mailbox.wants_step());
+    let changes = 2 * MAX_PENDING_TASKS as u64;
+    for number in 0..changes {
+        mailbox.change(&task(&format!("t{number}"), 100 + number, Pending));
+    }
+    mailbox.snapshot(&task("a", 1, Pending));
+    assert_eq!(mailbox.page_done(true), Some(Revision(99)), "what was dropped is asked for");
+    assert_eq!(read(&mut mailbox), [told("a", 1, 0, 0)], "nothing is told out of its order");
+    assert!(mailbox.wants_step());
+    for number in 0..changes {
+        mailbox.snapshot(&task(&format!("t{number}"), 100 + number, Pending));
+    }
+    assert_eq!(mailbox.page_done(true), None);
+    let told = read(&mut mailbox);
+    assert_eq!(told.len(), usize::try_from(changes).unwrap());
+    assert_eq!(told.last().unwrap().3, 99 + changes);
+}

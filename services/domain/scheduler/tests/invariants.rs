@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::{Effect, lanes::is_suspect, patience::delayed, timers::Timer},
+    super::{Effect, lanes::is_suspect, timers::Timer},
     world::{SLOTS, World},
 };
 use crate::domain::{
-    Answer, Change, Explanation, PendingReason, QueueSettings, TaskState, Trials, WorkerId, WorkerOffer, WorkerQuery,
+    Answer, Change, Explanation, PendingReason, QueueSettings, Task, TaskState, Trials, WorkerId, WorkerOffer,
+    WorkerQuery,
 };
 
 /// What holds in the leader's memory, whatever of it is durable already.
@@ -57,7 +58,7 @@ fn memory_is_what_will_be_durable(world: &World) {
         let status = ahead.statuses.get(&task.id);
         let outcome = status.and_then(|status| status.outcome.as_ref());
         assert_eq!(task.outcome.as_ref(), outcome, "{task:?}");
-        let durable = status.map_or_else(|| delayed(&ahead.tasks[&task.id]), |status| status.trials.clone());
+        let durable = status.map_or_else(|| Task::new(&ahead.tasks[&task.id]).trials, |status| status.trials.clone());
         let mut durable = durable.as_deref().cloned().unwrap_or_default();
         if task.state.is_active() {
             durable.next_attempt_time = None;

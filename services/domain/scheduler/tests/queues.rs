@@ -9,7 +9,6 @@ use proptest::prelude::*;
 
 use super::{
     super::{
-        calls::pending,
         lanes::OLDEST_EVERY,
         queues::{Queues, Takes},
     },
@@ -17,7 +16,7 @@ use super::{
 };
 use crate::domain::{
     Answer, Kind, LimitUpdate, Monotonic, Priority, QueueName, QueueQuery, QueueSettings, QueueState, QueueUpdate,
-    Rate, Refusal, Revision, Submission, TaskSpec, TaskState, Wall,
+    Rate, Refusal, Revision, Submission, Task, TaskSpec, TaskState, Wall,
 };
 
 fn in_queue(queue: &str) -> TaskSpec {
@@ -255,7 +254,7 @@ fn waiting(queues: &mut Queues, number: u64, kind: &str, priority: u8, selector:
         traceparent: None,
         retry_of: None,
     };
-    queues.push(&pending(&submission), Revision(number), selector);
+    queues.push(&Task::new(&submission), Revision(number), selector);
 }
 
 proptest! {
