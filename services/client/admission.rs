@@ -3,7 +3,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use crate::wire::CallError;
@@ -23,6 +23,8 @@ pub(super) struct Admission(Arc<Submits>);
 struct Submits {
     tasks: AtomicUsize,
     bytes: AtomicUsize,
+    /// One was refused since the last one ended.
+    full: AtomicBool,
 }
 
 /// A submit's place, until it is dropped.
@@ -44,7 +46,17 @@ impl Admission {
         // Dropped, it takes back what it has added.
         let admitted = Admitted { submits: self.0.clone(), tasks, bytes };
         let fits = before + tasks <= MAX_TASKS && bytes_before + bytes <= MAX_BYTES;
-        if fits || before == 0 { Ok(admitted) } else { Err(CallError::Overloaded) }
+        if fits || before == 0 {
+            return Ok(admitted);
+        }
+        drop(admitted);
+        self.0.full.store(true, Ordering::Relaxed);
+        Err(CallError::Overloaded)
+    }
+
+    /// Whether another one of many tasks would be refused, most likely: it need not be read.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.full.load(Ordering::Relaxed) && self.0.tasks.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -52,6 +64,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         self.submits.tasks.fetch_sub(self.tasks, Ordering::Relaxed);
         self.submits.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.submits.full.store(false, Ordering::Relaxed);
     }
 }
 
@@ -64,11 +77,15 @@ mod tests {
         for (tasks, bytes, most) in [(1_000, 1, MAX_TASKS / 1_000), (1, MAX_BYTES / 4, 4)] {
             let admission = Admission::default();
             let mut under_way: Vec<_> = (0..most).map(|_| admission.enter(tasks, bytes).unwrap()).collect();
+            assert!(!admission.is_full());
             assert_eq!(admission.enter(tasks, bytes).unwrap_err(), CallError::Overloaded);
+            assert!(admission.is_full());
             under_way.pop();
+            assert!(!admission.is_full());
             let last = admission.enter(tasks, bytes).unwrap();
             assert!(admission.enter(tasks, bytes).is_err(), "a refused one leaves nothing behind, and takes nothing");
             drop((under_way, last));
+            assert!(!admission.is_full(), "with nothing under way there is room");
             assert_eq!((admission.0.tasks.load(Ordering::Relaxed), admission.0.bytes.load(Ordering::Relaxed)), (0, 0));
         }
     }

@@ -260,6 +260,12 @@ async fn more_than_the_service_takes_is_refused_at_once_and_what_it_took_is_answ
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
     assert_eq!(refused.get_details_error_info().unwrap().reason, "OVERLOADED");
     assert!(refused.get_details_retry_info().unwrap().retry_delay.is_some());
+    // Unread: what is wrong with it nobody sees.
+    let nothing = async || within(house.tasks().await.submit_tasks(SubmitTasksRequest::default())).await.unwrap_err();
+    let unread = nothing().await;
+    assert_eq!(unread.get_details_error_info().unwrap().reason, "OVERLOADED", "{unread:?}");
+    let counted = r#"herdsman_client_requests_total{rpc="SubmitTasks",code="RESOURCE_EXHAUSTED"} 2"#;
+    assert!(house.metrics().await.contains(counted));
     let _next_leader = house.leader(2).await;
     while let Some(answer) = within(calls.next()).await {
         let outcomes = answer.unwrap().into_inner().outcomes;
@@ -267,4 +273,5 @@ async fn more_than_the_service_takes_is_refused_at_once_and_what_it_took_is_answ
     }
     assert_eq!(house.world().tasks.len(), 32_000);
     house.submit("a").await;
+    assert_eq!(field(&nothing().await), "requests");
 }

@@ -2,6 +2,7 @@
 //! decided here, and nothing is kept.
 
 mod cluster;
+mod door;
 mod drains;
 mod many;
 mod output;
@@ -12,6 +13,7 @@ mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use axum::middleware::from_fn_with_state;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, metadata::MetadataMap, service::Routes};
@@ -66,7 +68,8 @@ struct Context {
 pub(super) fn routes(front: &Arc<Front>) -> Routes {
     let tasks = TaskServiceServer::new(Tasks(front.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
     let cluster = ClusterServiceServer::new(Cluster(front.clone())).max_decoding_message_size(MAX_REQUEST_BYTES);
-    Routes::new(tasks).add_service(cluster)
+    let routes = Routes::new(tasks).add_service(cluster).into_axum_router();
+    Routes::from(routes.layer(from_fn_with_state(front.clone(), door::refuse_unread)))
 }
 
 impl Front {
