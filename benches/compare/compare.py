@@ -40,14 +40,16 @@ def cluster(turn, *master):
     return place, turn.cluster(place, master)["client"].url
 
 
-def benches(turn, options, tasks, server, *variants):
-    """The report of each bench. Each runs once for nothing: a JVM that has just started is several times slower."""
+def benches(turn, options, server, *variants):
+    """The report of each bench. Each runs for nothing first: a JVM that has just started is several times slower than it
+    is after some hundred thousand tasks, and no cluster's has just started."""
     bench = (options.herdsman, "bench", "--output", "json", "--payload", options.bytes, "--server", server)
-    for _ in range(2):
-        reports = [turn.run(*bench, "--tasks", tasks, *variant) for variant in variants]
+    for _ in range(1 + WARMING):
+        reports = [turn.run(*bench, *variant) for variant in variants]
     return reports
 
 
+WARMING = 2
 BATCHED = ("--mode", "batch", "--rounds", 1)
 UNARY = ("--mode", "unary", "--outstanding", 256)
 
@@ -58,15 +60,16 @@ def figures(report, prefix, rate):
 
 def herdsman(turn, options, tasks):
     place, server = cluster(turn)
-    batched = (*BATCHED, "--limit", "--zookeeper", place)
-    batch, unary = benches(turn, options, tasks, server, batched, UNARY)
+    batched = (*BATCHED, "--tasks", tasks, "--limit", "--zookeeper", place)
+    # A part of them: one at a time, they take longer.
+    batch, unary = benches(turn, options, server, batched, (*UNARY, "--tasks", max(100, tasks // 4)))
     found = {"herdsman": figures(batch, "unloaded_end", "completed_per_s"), "limit": figures(batch, "create", "limit_per_s")}
     return {**found, "herdsman-unary": {**found["herdsman"], "per_s": unary["completed_per_s"]}}
 
 
 def unpacked(turn, options, tasks):
     place, server = cluster(turn, "--packing", "off")
-    (batch,) = benches(turn, options, tasks, server, (*BATCHED, "--limit", "--zookeeper", place))
+    (batch,) = benches(turn, options, server, (*BATCHED, "--tasks", tasks, "--limit", "--zookeeper", place))
     return figures(batch, "unloaded_end", "completed_per_s")
 
 
@@ -133,13 +136,13 @@ def recipe(turn, options, tasks):
 # Who runs it, and tasks as a part of what is asked for: the slow ones get fewer.
 PEERS = {
     "herdsman": (herdsman, 1),
-    "herdsman-unpacked": (unpacked, 1),
+    "herdsman-unpacked": (unpacked, 0.4),
     "nats": (nats, 1),
-    "gearmand": (gearmand, 1),
-    "rabbitmq": (rabbitmq, 0.5),
-    "beanstalkd": (beanstalkd, 0.2),
-    "celery": (celery, 0.1),
-    "recipe": (recipe, 0.02),
+    "gearmand": (gearmand, 0.5),
+    "rabbitmq": (rabbitmq, 0.1),
+    "beanstalkd": (beanstalkd, 0.04),
+    "celery": (celery, 0.02),
+    "recipe": (recipe, 0.004),
 }
 TITLES = {
     "limit": ("the ZooKeeper under Herdsman, alone", "a node a task, by Herdsman's own commits, fsync on"),
@@ -190,6 +193,10 @@ def medians(found):
     }
 
 
+def times(ratio):
+    return f"{ratio:,.0f} ×" if ratio >= 10 else f"{ratio:.2g} ×"
+
+
 def table(found):
     figures = medians(found)
     base = figures.get("herdsman", {}).get("per_s")
@@ -200,7 +207,7 @@ def table(found):
     for name in sorted(figures, key=lambda name: -figures[name]["per_s"]):
         title, settings = TITLES[name]
         row = figures[name]
-        ratio = f"{base / row['per_s']:.2g} ×" if base else ""
+        ratio = times(base / row["per_s"]) if base else ""
         lines.append(
             f"| {title} | {settings} | {row['per_s']:,.0f} | {ratio} | {row['p50_ms']:.2f} / {row['p99_ms']:.2f} ms |"
         )
@@ -223,7 +230,7 @@ def write(found, before, options):
 def main():
     parser = argparse.ArgumentParser(prog="benches/compare/run", description="Herdsman and its peers on the same work.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tasks", type=int, default=20_000, help="of the fast ones; the slow ones get a part of it")
+    parser.add_argument("--tasks", type=int, default=100_000, help="of the fast ones; the slow ones get a part of it")
     parser.add_argument("--bytes", type=int, default=64, help="of payload, at least 8")
     parser.add_argument("--only", type=lambda text: text.split(","), default=list(PEERS), help=",".join(PEERS))
     parser.add_argument("--write", action="store_true", help="docs/PERFORMANCE.md and docs/performance.svg")

@@ -246,6 +246,9 @@ def recipe_client(address):
 
     zookeeper = KazooClient(hosts=f"{address}/recipe", timeout=10)
     zookeeper.start()
+    # Whoever comes first; a submitter may.
+    for path in ("/", "/tasks", "/workers/w1", "/assign/w1"):
+        zookeeper.ensure_path(path)
     return zookeeper
 
 
@@ -253,10 +256,6 @@ def recipe_worker(address):
     """Master and worker, a process each."""
     import multiprocessing
 
-    first = recipe_client(address)
-    first.ensure_path("/")
-    for path in ("/tasks", "/workers/w1", "/assign/w1"):
-        first.ensure_path(path)
     roles = [multiprocessing.Process(target=role, args=(address,)) for role in (recipe_master, recipe_hand)]
     for role in roles:
         role.start()

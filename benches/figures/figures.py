@@ -7,6 +7,7 @@ it was measured within the same minute, so trust the ratios more than the figure
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 from page import load, machine, write_block
-from turn import JVM, Failed, Turn, end_well_when_told_to
+from turn import JVM, Failed, Turn, cpu_seconds, end_well_when_told_to
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Only the first of the JVM's compilers: as many small installations and tests run it, to start fast and stay small.
@@ -84,32 +85,54 @@ def throughput_on(turn, options, jvm):
     """On one ZooKeeper: a cluster with a node a task and one that packs, in turn."""
     zookeeper = turn.zookeeper(jvm=jvm)
     warm(turn, zookeeper, options)
-    benches = {}
+    benches, used = {}, {}
     for packing in ("off", "on"):
         place = f"{zookeeper}/packing-{packing}"
         roles = turn.cluster(place, (*ROOMY, "--packing", packing))
         benches[packing] = Bench(turn, place, roles["client"].url)
-        benches[packing].run(*BATCHED, "--for", f"{options.seconds}s")
+        used[packing] = processor_time(turn, roles, benches[packing], options)
     unpacked, packed, unary = [], [], []
     for _ in range(options.rounds):
         seconds = ("--for", f"{options.seconds}s")
         unpacked.append(benches["off"].with_limit(*BATCHED, *seconds, "--latencies", 1))
         packed.append(benches["on"].with_limit(*BATCHED, *seconds, "--latencies", 1_000))
         unary.append(benches["on"].run(*UNARY, *seconds))
-    return unpacked, packed, unary
+    return unpacked, packed, unary, used["on"]
+
+
+def processor_time(turn, roles, bench, options):
+    """Of each process, in microseconds for a task of a batch."""
+    processes = {
+        "leader": roles["masters"][0].process,
+        "client service": roles["client"].process,
+        "worker": roles["workers"][0].process,
+        "ZooKeeper": turn.processes[0],
+    }
+    bench.run(*BATCHED, "--for", f"{options.seconds}s")
+    before, own = {name: cpu_seconds(process) for name, process in processes.items()}, os.times()
+    report = bench.run(*BATCHED, "--for", f"{2 * options.seconds}s")
+    spent = {name: cpu_seconds(process) - before[name] for name, process in processes.items()}
+    ended = os.times()
+    spent["load"] = ended.children_user + ended.children_system - own.children_user - own.children_system
+    tasks = report["rounds"][0]["tasks"]["succeeded"]
+    return {name: seconds * 1e6 / tasks for name, seconds in spent.items()}
 
 
 def throughput(options):
     rows = []
     for jvm, said in ((JVM, ""), (QUICK_JVM, " (its JVM with `-XX:TieredStopAtLevel=1`)")):
         with Turn("throughput", options.herdsman) as turn:
-            unpacked, packed, unary = throughput_on(turn, options, jvm)
+            unpacked, packed, unary, used = throughput_on(turn, options, jvm)
         rows += [
             of_limit(f"batched submits, a node a task (`--packing off`){said}", unpacked),
             of_limit(f"batched submits{said}", packed),
             of_limit(f"256 SubmitTask calls at once{said}", unary, packed),
         ]
         if jvm == JVM:
+            parts = ", ".join(f"{name} {spent:.1f}" for name, spent in used.items())
+            rows += [
+                row("processor time of a task in a batch, of all processes", f"{sum(used.values()):.0f} µs", parts),
+            ]
             rows += [
                 row(
                     f"one task alone, submit to push of its end, {percentile}",

@@ -34,6 +34,9 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 const EXPIRY_PACE: Duration = Duration::from_millis(20);
 /// Tasks that wait while workers report: more than comes and goes by itself, so that more are submitted than end.
 const BEHIND: u64 = 4_096;
+/// While there is more to do than the workers take, so many calls go into a commit at least, and no more of them than reports
+/// went into the one before: what is accepted beyond what ends only takes the time of what could end.
+const CALLS_WHEN_BEHIND: usize = 64;
 /// How long after a report the workers count as busy.
 const BUSY: Duration = Duration::from_millis(50);
 /// Longest wait for the commits in flight at a graceful stop; what is unanswered then is asked again at the next leader.
@@ -93,6 +96,10 @@ pub(super) struct Driver {
     before_tick: Option<usize>,
     /// When a worker last said something.
     reported: Instant,
+    /// Taken since the last commit was issued.
+    reports: usize,
+    /// That the next commit may still have, if the leader is behind.
+    calls: usize,
 }
 
 impl Driver {
@@ -122,6 +129,8 @@ impl Driver {
             expired: Instant::now(),
             before_tick: None,
             reported: Instant::now(),
+            reports: 0,
+            calls: CALLS_WHEN_BEHIND,
         };
         driver.follow(&Asker::Nobody);
         driver
@@ -138,7 +147,7 @@ impl Driver {
             self.keep_time();
             self.issue();
             let rest = self.rest();
-            let calls = self.outbox.has_room_for_calls(self.is_behind());
+            let calls = self.room_for_calls();
             tokio::select! {
                 biased;
                 () = lost.cancelled() => return Ended::Lost,
@@ -160,6 +169,8 @@ impl Driver {
                         self.reported = Instant::now();
                         self.before_tick = self.before_tick.map(|left| left.saturating_sub(reports));
                     }
+                    self.reports += reports;
+                    self.calls = self.calls.saturating_sub(inputs.len() - reports);
                     for input in inputs.drain(..) {
                         self.take(input);
                     }
@@ -190,8 +201,14 @@ impl Driver {
     }
 
     fn issue(&mut self) {
-        let leadership = &mut self.leadership;
-        let free = self.outbox.issue(|changes| Issued::now(leadership.commit(changes)));
+        let (leadership, mut issued) = (&mut self.leadership, false);
+        let free = self.outbox.issue(|changes| {
+            issued = true;
+            Issued::now(leadership.commit(changes))
+        });
+        if issued {
+            self.calls = std::mem::take(&mut self.reports).max(CALLS_WHEN_BEHIND);
+        }
         self.let_out(free);
         self.metrics.in_flight(self.outbox.in_flight());
     }
@@ -206,6 +223,16 @@ impl Driver {
         let due = |at: Monotonic| self.clock.instant(at);
         let expiry = self.scheduler.next_expiry().map(|at| due(at).max(self.expiry_turn()));
         [tick.map(due), expiry].into_iter().flatten().fold(longest, Instant::min)
+    }
+
+    /// How many calls may be taken.
+    fn room_for_calls(&self) -> usize {
+        let behind = self.is_behind();
+        match (self.outbox.has_room_for_calls(behind), behind) {
+            (false, _) => 0,
+            (true, true) => self.calls,
+            (true, false) => MAX_TURN,
+        }
     }
 
     /// More is submitted than the workers take, who are busy.

@@ -34,16 +34,20 @@ pub(super) fn inbox() -> (Entrance, Inbox) {
 }
 
 impl Inbox {
-    /// Waits for inputs and takes those that are there, what workers said first; calls only if there is room for them.
-    /// Gives how many of them are of workers. Dropping the future loses nothing.
-    pub async fn take(&mut self, calls: bool, taken: &mut Vec<Input>) -> usize {
+    /// Waits for inputs and takes those that are there, what workers said first, and so many calls at most. Gives how many
+    /// of them are of workers. Dropping the future loses nothing.
+    pub async fn take(&mut self, calls: usize, taken: &mut Vec<Input>) -> usize {
         poll_fn(|context| {
-            let mut poll = |from: &mut mpsc::Receiver<Input>| match from.poll_recv_many(context, taken, MAX_TURN) {
+            let mut poll = |from: &mut mpsc::Receiver<Input>, most: usize| match from.poll_recv_many(
+                context,
+                taken,
+                most.min(MAX_TURN),
+            ) {
                 Poll::Ready(count) => count,
                 Poll::Pending => 0,
             };
-            let reports = poll(&mut self.reports);
-            let calls = if calls { poll(&mut self.calls) } else { 0 };
+            let reports = poll(&mut self.reports, MAX_TURN);
+            let calls = if calls > 0 { poll(&mut self.calls, calls) } else { 0 };
             if reports + calls > 0 { Poll::Ready(reports) } else { Poll::Pending }
         })
         .await

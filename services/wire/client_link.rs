@@ -174,8 +174,9 @@ impl TryFrom<link::LinkClientResponse> for LeaderToClient {
                 let link::Reply { call_id, answer } = *reply;
                 match answer.ok_or_else(|| InvalidField::new("reply.answer", "must be set"))? {
                     link::reply::Answer::Accepted(link::Accepted { revision, create_time }) => {
-                        let create_time =
-                            time_from_proto("reply.accepted.create_time", create_time)?.unwrap_or_default();
+                        let field = "reply.accepted.create_time";
+                        let create_time = time_from_proto(field, create_time)?;
+                        let create_time = create_time.ok_or_else(|| InvalidField::new(field, "must be set"))?;
                         Self::Accepted { call_id, revision: Revision(revision), create_time }
                     }
                     answer => Self::Reply { call_id, answer: answer_from_proto(answer)?, detail: Detail::Full },

@@ -78,7 +78,7 @@ pub(super) struct Mailbox {
     first: VecDeque<Pending>,
     /// No more first states come.
     complete: bool,
-    /// The first states are the ones missed between two links: a change that they overtake was skipped.
+    /// The first states are ones that were missed, between two links or in a storm: a change that they overtake was skipped.
     catching_up: bool,
     /// So many changes came before the first states of a watch by filter that those after this revision were dropped.
     missed: Option<Revision>,
@@ -198,10 +198,11 @@ impl Mailbox {
         self.bytes += bytes(task);
         self.order.insert((task.revision, task.id.clone()));
         self.pending.insert(task.id.clone(), Pending { task: task.clone(), skipped });
-        if self.pending.len() > MAX_PENDING_TASKS && self.ids.is_none() && !self.complete {
-            self.miss();
-        } else if self.pending.len() > MAX_PENDING_TASKS || self.bytes > MAX_PENDING_BYTES {
-            self.end(End::Resume);
+        let full = self.pending.len() > MAX_PENDING_TASKS || self.bytes > MAX_PENDING_BYTES;
+        match (full, self.ids.is_none() && !self.complete) {
+            (true, true) => self.miss(),
+            (true, false) => self.end(End::Resume),
+            (false, _) => {}
         }
     }
 

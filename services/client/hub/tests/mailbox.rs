@@ -208,3 +208,14 @@ fn a_storm_of_changes_before_the_first_states_sends_nobody_away() {
     assert_eq!(told.len(), usize::try_from(changes).unwrap());
     assert_eq!(told.last().unwrap().3, 99 + changes);
 }
+
+#[test]
+fn nor_do_large_results_before_the_first_states() {
+    let mut mailbox = Mailbox::of_filter(Revision(0));
+    let large = MAX_PENDING_BYTES / 10;
+    for number in 0..25 {
+        mailbox.change(&with_result(&format!("t{number}"), 100 + number, Succeeded, large));
+    }
+    assert_eq!(mailbox.next(), Next::Nothing);
+    assert_eq!(mailbox.page_done(true), Some(Revision(99)));
+}
