@@ -49,6 +49,7 @@ def benches(turn, options, server, *variants):
     return reports
 
 
+# Runs for nothing; most of what the JVM's compilers win is won by then.
 WARMING = 2
 BATCHED = ("--mode", "batch", "--rounds", 1)
 UNARY = ("--mode", "unary", "--outstanding", 256)

@@ -96,9 +96,9 @@ pub(super) struct Driver {
     before_tick: Option<usize>,
     /// When a worker last said something.
     reported: Instant,
-    /// Taken since the last commit was issued.
+    /// So many were taken since the last commit was issued.
     reports: usize,
-    /// That the next commit may still have, if the leader is behind.
+    /// So many may still be taken before the next one is issued, if the leader is behind.
     calls: usize,
 }
 
