@@ -263,7 +263,8 @@ async fn a_real_cluster_is_judged(packing: &str) {
     for (name, least) in [("I1", TASKS / 2), ("I2", TASKS), ("I3", TASKS), ("I4", TASKS / 2), ("I6", TASKS / 2)] {
         assert!(report.of(name).looked_at as u64 >= TOGETHER + least, "{name}\n{report}");
     }
-    assert!(report.of("I8").looked_at as u64 >= 2 * TASKS / WATCHED, "{report}");
+    // Each watch is told of its task's end; whether of a state before it too, is a matter of who comes first.
+    assert!(report.of("I8").looked_at as u64 >= TASKS / WATCHED, "{report}");
     // Every write of a leader's moves this version by one: an account that owes nothing to the log.
     let witness = Client::connect(&format!("{}{CHROOT}", run.server.address())).await.unwrap();
     let version = witness.check_stat("/tasks").await.unwrap().unwrap().version;
