@@ -82,7 +82,14 @@ impl Cluster {
         let listener = any_port().await;
         let advertise = listener.local_addr().expect("it is bound").to_string();
         let limits = master::Limits { takeover_grace: store.session_timeout(), ..master::Limits::default() };
-        let options = master::Options { store: store.clone(), listener, advertise, limits, spare_own_worker: false };
+        let options = master::Options {
+            store: store.clone(),
+            listener,
+            advertise,
+            limits,
+            spare_own_worker: false,
+            beside: None,
+        };
         tokio::spawn(master::run(options, stop.clone()));
         let listener = any_port().await;
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));

@@ -4,7 +4,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::Failure;
-use crate::{client, master, worker};
+use crate::{client, master, runtime::near_links::door, worker};
 
 /// One service, running.
 struct Running {
@@ -20,7 +20,9 @@ pub(super) struct Trio {
 }
 
 impl Trio {
-    pub(super) fn start(master: master::Options, worker: worker::Options, client: client::Options) -> Self {
+    pub(super) fn start(mut master: master::Options, mut worker: worker::Options, mut client: client::Options) -> Self {
+        let (door, arrivals) = door(master.advertise.clone());
+        (master.beside, worker.beside, client.beside) = (Some(arrivals), Some(door.clone()), Some(door));
         let (failing, failed) = watch::channel(false);
         let services = [
             Running::start("client service", &failing, |stop| client::run(client, stop)),
@@ -78,5 +80,72 @@ impl Running {
             }
         });
         Self { role, stop, handle }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+    use crate::{
+        cli::{follow, server::task_client, submit::send},
+        domain::QueueName,
+        master::Limits,
+        runtime::dial::dial,
+        store::embedded::EmbeddedStore,
+        wire::proto::v1::{SubmitTaskRequest, TaskSpec, TaskState},
+        worker::handler::Handlers,
+    };
+
+    const LIMIT: Duration = Duration::from_secs(20);
+    /// Where nobody listens.
+    const NOWHERE: &str = "127.0.0.1:1";
+
+    #[tokio::test]
+    async fn the_three_do_not_need_the_network_between_them() {
+        let store = Arc::new(EmbeddedStore::in_memory().unwrap());
+        let listener = || TcpListener::bind("127.0.0.1:0");
+        let public = listener().await.unwrap();
+        let address = public.local_addr().unwrap().to_string();
+        let master = master::Options {
+            store: store.clone(),
+            listener: listener().await.unwrap(),
+            advertise: NOWHERE.into(),
+            limits: Limits::default(),
+            spare_own_worker: false,
+            beside: None,
+        };
+        let worker = worker::Options {
+            store: store.clone(),
+            listener: listener().await.unwrap(),
+            advertise: NOWHERE.into(),
+            worker_id: "w".parse().unwrap(),
+            slots: 1,
+            queues: BTreeSet::from([QueueName::default()]),
+            labels: std::collections::BTreeMap::default(),
+            handlers: Handlers::built_in(),
+            drain: Duration::ZERO,
+            beside: None,
+        };
+        let trio = Trio::start(master, worker, client::Options::new(store, public));
+        let ran = async {
+            let client = task_client(dial(&address).await.unwrap());
+            let spec = TaskSpec { kind: "echo".into(), payload: "hi".into(), ..TaskSpec::default() };
+            let request = SubmitTaskRequest { task_id: "t".into(), spec: Some(spec) };
+            send::one(client.clone(), request).await.unwrap();
+            let mut ended = None;
+            follow::follow(client, &["t".to_owned()], |task| {
+                ended = Some((task.state(), task.result));
+                Ok(())
+            })
+            .await
+            .unwrap();
+            assert_eq!(ended, Some((TaskState::Succeeded, "hi".into())));
+            trio.stop().await
+        };
+        assert!(timeout(LIMIT, ran).await.expect("in time").is_ok(), "each of them stops well");
     }
 }

@@ -21,7 +21,7 @@ pub use options::Options;
 
 use admission::Admission;
 use hub::Hub;
-use leader_link::{GrpcDial, LeaderLink, LinkState};
+use leader_link::{Dialler, LeaderLink, LinkState};
 use metrics::Metrics;
 use service::{Front, Outputs, Places};
 
@@ -49,11 +49,12 @@ pub enum Error {
 /// # Errors
 /// It cannot serve.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
-    let Options { store, listener, max_watch_age, max_watches } = options;
+    let Options { store, listener, max_watch_age, max_watches, beside } = options;
     let (draining, stopping, unlinking) =
         (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let patience = store.session_timeout() + TAKEOVER;
-    let (link, notices, link_task) = LeaderLink::start(Arc::new(GrpcDial), store.follow(), patience, unlinking.clone());
+    let dialler = Arc::new(Dialler { beside });
+    let (link, notices, link_task) = LeaderLink::start(dialler, store.follow(), patience, unlinking.clone());
     let _unlinking = unlinking.clone().drop_guard();
     let hub = Hub::start(link.clone(), notices, max_watches, draining.clone());
     let mut registry = Registry::default();

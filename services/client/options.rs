@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 
-use crate::store::Store;
+use crate::{runtime::near_links::Door, store::Store};
 
 /// What a client service is started with.
 pub struct Options {
@@ -17,6 +17,8 @@ pub struct Options {
     pub max_watch_age: Duration,
     /// Watch streams that may be open at once.
     pub max_watches: usize,
+    /// The master of this process, if there is one.
+    pub beside: Option<Door>,
 }
 
 impl Options {
@@ -25,6 +27,12 @@ impl Options {
     pub const DEFAULT_MAX_WATCHES: usize = 50_000;
 
     pub fn new(store: Arc<dyn Store>, listener: TcpListener) -> Self {
-        Self { store, listener, max_watch_age: Self::DEFAULT_MAX_WATCH_AGE, max_watches: Self::DEFAULT_MAX_WATCHES }
+        Self {
+            store,
+            listener,
+            max_watch_age: Self::DEFAULT_MAX_WATCH_AGE,
+            max_watches: Self::DEFAULT_MAX_WATCHES,
+            beside: None,
+        }
     }
 }

@@ -28,6 +28,7 @@ mod worker_links;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::join;
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -42,7 +43,10 @@ use self::{
 };
 pub use crate::domain::scheduler::Limits;
 use crate::{
-    runtime::serve::{HealthReporter, ServeError, serve},
+    runtime::{
+        near_links::Arrivals,
+        serve::{HealthReporter, ServeError, serve},
+    },
     store::{Candidate, Store, StoreError},
 };
 
@@ -56,6 +60,8 @@ pub struct Options {
     pub limits: Limits,
     /// Whether the worker in this process, if there is one, is given tasks only while no other that takes them has room.
     pub spare_own_worker: bool,
+    /// Where the worker and the client service of this process come in, if there are any.
+    pub beside: Option<Arrivals>,
 }
 
 /// Why a master ended without being asked to.
@@ -78,7 +84,7 @@ const LINKS_END: Duration = Duration::from_millis(500);
 /// # Errors
 /// The port cannot be served, or the store is one that this program must not touch.
 pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Error> {
-    let Options { store, listener, advertise, mut limits, spare_own_worker } = options;
+    let Options { store, listener, advertise, mut limits, spare_own_worker, beside } = options;
     limits.takeover_grace = store.session_timeout();
     limits.spare_beside = spare_own_worker.then(|| advertise.as_str().into());
     let mut registry = Registry::default();
@@ -86,7 +92,9 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let health = HealthReporter::new();
     let (standing, seen) = watch::channel(Standing::default());
     let links = TaskTracker::new();
-    let service = Links::new(seen, links.clone()).into_server();
+    let service = Links::new(seen, links.clone());
+    let receiving = service.clone().receive(beside);
+    let service = service.into_server();
     service::set_leading(&health, false).await;
 
     let stop_serving = CancellationToken::new();
@@ -103,7 +111,10 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
         stop_serving.cancel();
         ended
     };
-    let (served, campaigned) = tokio::join!(serving, campaigning);
+    let (served, campaigned) = tokio::select! {
+        ended = join(serving, campaigning) => ended,
+        never = receiving => match never {},
+    };
     campaigned.and(served.map_err(Error::from))
 }
 

@@ -1,6 +1,7 @@
-//! The edge to gRPC: the internal `LinkService`, one call for each kind of link.
+//! The edge to gRPC: the internal `LinkService`, one call for each kind of link; and to the roles of this process, which need
+//! none.
 
-use std::{pin::Pin, time::Duration};
+use std::{convert::Infallible, pin::Pin, time::Duration};
 
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
@@ -16,6 +17,7 @@ use super::{
 use crate::{
     runtime::{
         bundled_links::{Bundling, MAX_BUNDLES, unbundled},
+        near_links::{Arrival, Arrivals, MasterEnd},
         serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES},
     },
     wire::{
@@ -46,6 +48,7 @@ pub(super) async fn set_leading(health: &HealthReporter, leading: bool) {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Links {
     standing: watch::Receiver<Standing>,
     tasks: TaskTracker,
@@ -68,6 +71,43 @@ impl Links {
         LinkServiceServer::new(self)
             .max_decoding_message_size(MAX_LINK_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_LINK_MESSAGE_BYTES)
+    }
+
+    /// Takes in the links of this process, if it has others to come from; they are too few to be counted.
+    pub async fn receive(self, arrivals: Option<Arrivals>) -> Infallible {
+        if let Some(mut arrivals) = arrivals {
+            while let Some(arrival) = arrivals.recv().await {
+                match arrival {
+                    Arrival::Worker(end) => self.open_near(end, worker_links::run),
+                    Arrival::Client(end) => self.open_near(end, client_links::run),
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn open_near<In, Out, Running>(
+        &self,
+        end: MasterEnd<In, Out>,
+        run: impl FnOnce(Incoming<In>, Outgoing<Out>, Leading) -> Running + Send + 'static,
+    ) where
+        In: Send + 'static,
+        Out: Send + Unpin + 'static,
+        Running: Future<Output = Result<(), LinkRefusal>> + Send,
+    {
+        let standing = self.standing.clone();
+        self.tasks.spawn(async move {
+            let to = end.last_word();
+            let (outgoing, incoming) = end.split();
+            let run = async {
+                let leading = leading(&standing).await?;
+                run(Box::pin(incoming.map(Ok)), Box::pin(outgoing.sink_map_err(|_| Gone)), leading).await
+            };
+            if let Err(refusal) = run.await {
+                tracing::info!(%refusal, "refusing a link");
+                let _ = to.send(vec![Err(refusal)]).await;
+            }
+        });
     }
 
     /// Starts a link on a task of its own.

@@ -1,11 +1,12 @@
 //! What every role stands on: one port served with limits, connections out, logs and traces, signals.
 //!
-//! It knows nothing of tasks, workers and leaders, and decides nothing about them.
+//! It decides nothing about tasks, workers and leaders, and knows no more of them than which links there are.
 
 pub mod backoff;
 pub mod bundled_links;
 pub mod dial;
 pub mod heartbeat;
+pub mod near_links;
 pub mod open_files;
 pub mod serve;
 pub mod shutdown;

@@ -116,7 +116,7 @@ impl Crew {
 
     /// There is a master in this process, which others reach at this host:port.
     #[must_use]
-    pub fn beside(mut self, master: Option<String>) -> Self {
+    pub fn beside(mut self, master: Option<&str>) -> Self {
         self.beside = master.map(Into::into);
         self
     }

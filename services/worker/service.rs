@@ -18,13 +18,14 @@ use output::Outputs;
 use super::{
     crew::Crew,
     handler::Handlers,
-    link::{Link, dial::Grpc},
+    link::{Link, dial::Dialler},
     membership,
     metrics::Metrics,
 };
 use crate::{
     domain::{Incarnation, QueueName, Term, WorkerId, WorkerOffer},
     runtime::{
+        near_links::Door,
         serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES, ServeError, ServingStatus, serve},
         wall_clock::WallClock,
     },
@@ -56,9 +57,8 @@ pub struct Options {
     pub handlers: Handlers,
     /// How long attempts may go on after a stop was asked for.
     pub drain: Duration,
-    /// host:port of the master in this process, as others reach it; None: there is none. While it leads it may spare this
-    /// worker.
-    pub beside: Option<String>,
+    /// The master of this process, if there is one. While it leads it may spare this worker.
+    pub beside: Option<Door>,
 }
 
 /// Why a worker did not start, or ended without being asked to.
@@ -88,10 +88,10 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
 
     let clock = WallClock::system();
     let crew = Crew::new(offer.clone(), options.handlers, options.drain, shutdown, metrics.clone(), clock)
-        .beside(options.beside);
+        .beside(options.beside.as_ref().map(Door::address));
     let health = HealthReporter::new();
     let outputs = WorkerServiceServer::new(Outputs::new(crew.desk(), stopped.clone()));
-    let link = Link::new(Grpc, options.store.follow(), crew, linked);
+    let link = Link::new(Dialler { beside: options.beside }, options.store.follow(), crew, linked);
     let routes = Routes::new(outputs.max_decoding_message_size(MAX_LINK_MESSAGE_BYTES));
     let serving = serve(options.listener, routes, &SERVICES, health.clone(), registry, stopped.clone());
     let showing = show(link_state.clone(), health, metrics);

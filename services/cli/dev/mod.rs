@@ -89,6 +89,7 @@ impl Dev {
             listener: master_listener,
             advertise: master_address.to_string(),
             spare_own_worker: false,
+            beside: None,
         };
         let worker = worker::Options {
             store: store.clone(),

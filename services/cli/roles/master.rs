@@ -53,6 +53,7 @@ impl Master {
             listener: ready.listener,
             advertise: ready.advertise,
             spare_own_worker: false,
+            beside: None,
         };
         serve(master::run(options, shutdown::on_signal())).await
     }

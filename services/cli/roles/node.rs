@@ -86,6 +86,7 @@ impl Node {
             listener: master_listener,
             advertise: advertised(master_address),
             spare_own_worker: self.spare_own_worker == Switch::On,
+            beside: None,
         };
         let worker_id = self.part.id(&host_name(), worker_address.port());
         let worker = worker::Options {
@@ -98,7 +99,7 @@ impl Node {
             labels,
             handlers,
             drain: self.part.drain,
-            beside: Some(master.advertise.clone()),
+            beside: None,
         };
         let client = self.watching.apply(client::Options::new(store, listener));
         let shutdown = shutdown::on_signal();

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use dial::{Dial, GrpcDial, Incoming, LinkError, Outgoing};
+pub use dial::{Dial, Dialler, Incoming, LinkError, Outgoing};
 
 use calls::Asker;
 

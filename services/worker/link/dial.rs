@@ -1,4 +1,4 @@
-//! The gRPC edge of the link.
+//! The edge of the link: to gRPC, or to the master of this process.
 
 use std::pin::Pin;
 
@@ -12,6 +12,7 @@ use crate::{
     runtime::{
         bundled_links::{Bundling, MAX_BUNDLES, unbundled},
         dial::dial,
+        near_links::Door,
         serve::MAX_LINK_MESSAGE_BYTES,
     },
     wire::{
@@ -20,14 +21,20 @@ use crate::{
     },
 };
 
-/// Links by gRPC.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Grpc;
+/// Links by gRPC, but for the one to the master of this process.
+#[derive(Debug, Clone)]
+pub struct Dialler {
+    pub beside: Option<Door>,
+}
 
-impl Dial for Grpc {
+impl Dial for Dialler {
     fn dial(&self, address: &str) -> BoxFuture<'static, Result<(Outgoing, Incoming), LinkError>> {
         let address = address.to_owned();
+        let door = self.beside.clone().filter(|door| door.is_of(&address));
         Box::pin(async move {
+            if let Some(door) = door {
+                return open_near(&door).await;
+            }
             let channel = dial(&address).await.map_err(|error| LinkError::Unreachable(error.to_string()))?;
             Ok(open(channel))
         })
@@ -38,7 +45,7 @@ impl Dial for Grpc {
 fn open(channel: Channel) -> (Outgoing, Incoming) {
     let (send, receive) = mpsc::channel(MAX_BUNDLES);
     let outgoing = Bundling::new(send, |message: LinkWorkerRequest| message)
-        .sink_map_err(|_| LinkError::Broken("the leader reads no more".into()))
+        .sink_map_err(|_| reads_no_more())
         .with(|message: WorkerToLeader| std::future::ready(Ok::<_, LinkError>(Ok(message.into()))));
     let incoming = stream::once(async move {
         let mut client = LinkServiceClient::new(channel).max_decoding_message_size(MAX_LINK_MESSAGE_BYTES);
@@ -51,6 +58,18 @@ fn open(channel: Channel) -> (Outgoing, Incoming) {
         Err(status) => Err(link_error(&status)),
     });
     (Pin::from(Box::new(outgoing) as Box<_>), Pin::from(Box::new(incoming) as Box<_>))
+}
+
+async fn open_near(door: &Door) -> Result<(Outgoing, Incoming), LinkError> {
+    let end = door.worker().await.map_err(|gone| LinkError::Unreachable(gone.to_string()))?;
+    let (outgoing, incoming) = end.split();
+    let outgoing = outgoing.sink_map_err(|_| reads_no_more());
+    let incoming = incoming.map_err(|refusal| link_error(&refusal.into()));
+    Ok((Box::pin(outgoing), Box::pin(incoming)))
+}
+
+fn reads_no_more() -> LinkError {
+    LinkError::Broken("the leader reads no more".into())
 }
 
 fn link_error(status: &Status) -> LinkError {
