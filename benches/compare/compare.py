@@ -37,21 +37,24 @@ def python_peer(peer, address, turn, options, tasks):
 def cluster(turn, *master):
     """The ZooKeeper of a cluster and the URL of its client service."""
     place = f"{turn.zookeeper()}/herdsman"
-    return place, turn.cluster(place, master)["client"].url
+    return place, turn.cluster(place, (*ROOMY, *master))["client"].url
 
 
 def benches(turn, options, server, *variants):
-    """The report of each bench. Each runs for nothing first: a JVM that has just started is several times slower than it
-    is after some hundred thousand tasks, and no cluster's has just started."""
+    """The report of each bench, after tasks for nothing: a JVM that has just started is several times slower than it will
+    be, and no cluster's has just started."""
     bench = (options.herdsman, "bench", "--output", "json", "--payload", options.bytes, "--server", server)
-    for _ in range(1 + WARMING):
+    turn.run(*bench, *BATCHED, "--tasks", WARMING)
+    for _ in range(2):
         reports = [turn.run(*bench, *variant) for variant in variants]
     return reports
 
 
-# Runs for nothing; most of what the JVM's compilers win is won by then.
-WARMING = 2
+# Tasks for nothing: what the JVM's compilers win is won by then, and what they take is spent.
+WARMING = 400_000
 BATCHED = ("--mode", "batch", "--rounds", 1)
+# What has ended is kept for an hour, as by default, and all of it has room.
+ROOMY = ("--max-tasks", 10_000_000, "--max-bytes", 64 * 2**30)
 UNARY = ("--mode", "unary", "--outstanding", 256)
 
 
@@ -66,6 +69,13 @@ def herdsman(turn, options, tasks):
     batch, unary = benches(turn, options, server, batched, (*UNARY, "--tasks", max(100, tasks // 4)))
     found = {"herdsman": figures(batch, "unloaded_end", "completed_per_s"), "limit": figures(batch, "create", "limit_per_s")}
     return {**found, "herdsman-unary": {**found["herdsman"], "per_s": unary["completed_per_s"]}}
+
+
+def node(turn, options, tasks):
+    place = f"{turn.zookeeper()}/herdsman"
+    server = turn.node(place, "--slots", 1000, *ROOMY).url
+    (batch,) = benches(turn, options, server, (*BATCHED, "--tasks", tasks, "--limit", "--zookeeper", place))
+    return figures(batch, "unloaded_end", "completed_per_s")
 
 
 def unpacked(turn, options, tasks):
@@ -137,6 +147,7 @@ def recipe(turn, options, tasks):
 # Who runs it, and tasks as a part of what is asked for: the slow ones get fewer.
 PEERS = {
     "herdsman": (herdsman, 1),
+    "herdsman-node": (node, 1),
     "herdsman-unpacked": (unpacked, 0.4),
     "nats": (nats, 1),
     "gearmand": (gearmand, 0.5),
@@ -150,6 +161,7 @@ TITLES = {
     "herdsman": ("Herdsman, batched submits", "ZooKeeper with fsync; SubmitTasks of 500, 8 calls at once"),
     "herdsman-unary": ("Herdsman, unary submits", "the same; 256 SubmitTask calls at once"),
     "herdsman-unpacked": ("Herdsman, a node a task", "batched submits, `master --packing off`"),
+    "herdsman-node": ("Herdsman, one node", "batched submits, `herdsman node`: the three roles as one process"),
     "nats": ("NATS JetStream", "work queue on file, at its default: no fsync of each message; async-nats (Rust)"),
     "gearmand": ("gearmand", "in memory: nothing survives it; libgearman (C)"),
     "rabbitmq": ("RabbitMQ", "quorum queue, publisher confirms, replies by a queue; pika (Python)"),

@@ -90,7 +90,13 @@ def throughput_on(turn, options, jvm):
         place = f"{zookeeper}/packing-{packing}"
         roles = turn.cluster(place, (*ROOMY, "--packing", packing))
         benches[packing] = Bench(turn, place, roles["client"].url)
-        used[packing] = processor_time(turn, roles, benches[packing], options)
+        processes = {
+            "leader": roles["masters"][0].process,
+            "client service": roles["client"].process,
+            "worker": roles["workers"][0].process,
+            "ZooKeeper": turn.processes[0],
+        }
+        used[packing] = processor_time(turn, processes, benches[packing], options)
     unpacked, packed, unary = [], [], []
     for _ in range(options.rounds):
         seconds = ("--for", f"{options.seconds}s")
@@ -100,14 +106,8 @@ def throughput_on(turn, options, jvm):
     return unpacked, packed, unary, used["on"]
 
 
-def processor_time(turn, roles, bench, options):
+def processor_time(turn, processes, bench, options):
     """Of each process, in microseconds for a task of a batch."""
-    processes = {
-        "leader": roles["masters"][0].process,
-        "client service": roles["client"].process,
-        "worker": roles["workers"][0].process,
-        "ZooKeeper": turn.processes[0],
-    }
     bench.run(*BATCHED, "--for", f"{options.seconds}s")
     before, own = {name: cpu_seconds(process) for name, process in processes.items()}, os.times()
     report = bench.run(*BATCHED, "--for", f"{2 * options.seconds}s")
@@ -116,6 +116,11 @@ def processor_time(turn, roles, bench, options):
     spent["load"] = ended.children_user + ended.children_system - own.children_user - own.children_system
     tasks = report["rounds"][0]["tasks"]["succeeded"]
     return {name: seconds * 1e6 / tasks for name, seconds in spent.items()}
+
+
+def spent_on_a_task(whose, used):
+    parts = ", ".join(f"{name} {spent:.1f}" for name, spent in used.items())
+    return row(f"processor time of a task in a batch, {whose}", f"{sum(used.values()):.0f} µs", parts)
 
 
 def throughput(options):
@@ -129,10 +134,7 @@ def throughput(options):
             of_limit(f"256 SubmitTask calls at once{said}", unary, packed),
         ]
         if jvm == JVM:
-            parts = ", ".join(f"{name} {spent:.1f}" for name, spent in used.items())
-            rows += [
-                row("processor time of a task in a batch, of all processes", f"{sum(used.values()):.0f} µs", parts),
-            ]
+            rows.append(spent_on_a_task("of all processes", used))
             rows += [
                 row(
                     f"one task alone, submit to push of its end, {percentile}",
@@ -154,6 +156,19 @@ def ensemble(options):
         bench.run(*BATCHED, *seconds[:2])
         reports = [bench.with_limit(*BATCHED, *seconds) for _ in range(options.rounds)]
     return [of_limit("batched submits, on three ZooKeepers", reports)]
+
+
+def node(options):
+    with Turn("node", options.herdsman) as turn:
+        place = f"{turn.zookeeper()}/herdsman"
+        warm(turn, place, options)
+        role = turn.node(place, "--slots", 1000, *ROOMY)
+        bench = Bench(turn, place, role.url)
+        used = processor_time(turn, {"node": role.process, "ZooKeeper": turn.processes[0]}, bench, options)
+        seconds = ("--for", f"{options.seconds}s", "--latencies", 100)
+        reports = [bench.with_limit(*BATCHED, *seconds) for _ in range(options.rounds)]
+    what = "batched submits, `herdsman node`: the three roles as one process"
+    return [of_limit(what, reports), spent_on_a_task("of a node", used)]
 
 
 def dev(options):
@@ -439,6 +454,7 @@ def overload(options):
 MEASURES = {
     "throughput": throughput,
     "ensemble": ensemble,
+    "node": node,
     "dev": dev,
     "million": million,
     "delayed": delayed,

@@ -175,6 +175,13 @@ class Turn:
         self.listens(port)
         return role
 
+    def node(self, place, *options):
+        """`herdsman node`: the three roles as one process."""
+        others = ("--master-listen", "127.0.0.1:0", "--worker-listen", "127.0.0.1:0")
+        role = self.role("node", place, *others, *options)
+        self.listens(role.port)
+        return role
+
     def cluster(self, place, master=(), worker=("--slots", 1000), masters=1, workers=1):
         """The three roles, a process each, unless there are to be more masters, or other workers; they listen."""
         roles = {
