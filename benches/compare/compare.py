@@ -212,17 +212,17 @@ def times(ratio):
 
 def table(found):
     figures = medians(found)
-    base = figures.get("herdsman", {}).get("per_s")
+    bases = [figures.get(name, {}).get("per_s") for name in ("herdsman", "herdsman-node")]
     lines = [
-        "| system | as it was set | tasks/s | Herdsman, batched, is | one task alone, p50 / p99 |",
-        "|---|---|---:|---:|---:|",
+        "| system | as it was set | tasks/s | Herdsman, batched, is | one node of it is | one task alone, p50 / p99 |",
+        "|---|---|---:|---:|---:|---:|",
     ]
     for name in sorted(figures, key=lambda name: -figures[name]["per_s"]):
         title, settings = TITLES[name]
         row = figures[name]
-        ratio = times(base / row["per_s"]) if base else ""
+        ratios = " | ".join(times(base / row["per_s"]) if base else "" for base in bases)
         lines.append(
-            f"| {title} | {settings} | {row['per_s']:,.0f} | {ratio} | {row['p50_ms']:.2f} / {row['p99_ms']:.2f} ms |"
+            f"| {title} | {settings} | {row['per_s']:,.0f} | {ratios} | {row['p50_ms']:.2f} / {row['p99_ms']:.2f} ms |"
         )
     return "\n".join(lines)
 

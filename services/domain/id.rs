@@ -29,10 +29,12 @@ fn check(text: &str) -> Result<(), InvalidId> {
     if text.len() > MAX_ID_BYTES {
         return Err(InvalidId::TooLong(text.len()));
     }
-    let allowed =
-        |at: usize, c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || (at > 0 && matches!(c, '.' | '_' | '-'));
-    match text.char_indices().find(|&(at, c)| !allowed(at, c)) {
-        Some((at, c)) => Err(InvalidId::Character(c, at)),
+    let allowed = |at: usize, byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || (at > 0 && matches!(byte, b'.' | b'_' | b'-'))
+    };
+    // A character that is more than one byte has none that is allowed.
+    match text.bytes().enumerate().position(|(at, byte)| !allowed(at, byte)) {
+        Some(at) => Err(InvalidId::Character(text[at..].chars().next().unwrap_or_default(), at)),
         None => Ok(()),
     }
 }

@@ -16,8 +16,8 @@ use crate::{
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(super) enum Asker {
-    /// Gone when the sender is closed. The permit is its place among the outstanding calls.
-    Caller { reply: oneshot::Sender<Answer>, _place: OwnedSemaphorePermit },
+    /// Gone when the sender is closed. The permit is the place among the outstanding calls of all that entered with it.
+    Caller { reply: oneshot::Sender<Answer>, _places: Arc<OwnedSemaphorePermit> },
     /// The watch hub, by its own token. Asks anew on each link by itself.
     Hub(u64),
 }
@@ -107,8 +107,8 @@ mod tests {
 
     fn caller(places: &Arc<Semaphore>) -> (Asker, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
-        let place = places.clone().try_acquire_owned().unwrap();
-        (Asker::Caller { reply, _place: place }, answer)
+        let places = places.clone().try_acquire_owned().unwrap();
+        (Asker::Caller { reply, _places: Arc::new(places) }, answer)
     }
 
     fn submit() -> Call {

@@ -161,13 +161,13 @@ impl LeaderLink {
 
     async fn enter(&self, calls: Vec<Call>, deadline: Instant) -> Result<Vec<Asked>, AskError> {
         let count = u32::try_from(calls.len()).unwrap_or(u32::MAX);
-        let mut places = self.places.clone().acquire_many_owned(count).await.map_err(|_| AskError::Stopped)?;
+        let places = self.places.clone().acquire_many_owned(count).await.map_err(|_| AskError::Stopped)?;
+        let places = Arc::new(places);
         let mut asked = Vec::with_capacity(calls.len());
         let entered = calls.into_iter().map(|call| {
             let (reply, answer) = oneshot::channel();
             asked.push(Asked(answer));
-            let place = places.split(1).expect("there is one for each");
-            (call, Asker::Caller { reply, _place: place })
+            (call, Asker::Caller { reply, _places: places.clone() })
         });
         let calls = entered.collect();
         self.requests.send(Request::Ask { calls, deadline }).await.map_err(|_| AskError::Stopped)?;
