@@ -17,7 +17,7 @@ use super::{
 use crate::{
     runtime::{
         bundled_links::{Bundling, MAX_BUNDLES, unbundled},
-        near_links::{Arrival, Arrivals, MasterEnd},
+        near_links::{Arrival, Arrivals, End},
         serve::{HealthReporter, MAX_LINK_MESSAGE_BYTES},
     },
     wire::{
@@ -73,7 +73,7 @@ impl Links {
             .max_encoding_message_size(MAX_LINK_MESSAGE_BYTES)
     }
 
-    /// Takes in the links of this process, if it has others to come from; they are too few to be counted.
+    /// Takes in the links of this process, if there is anybody; they are too few to be refused for their number.
     pub async fn receive(self, arrivals: Option<Arrivals>) -> Infallible {
         if let Some(mut arrivals) = arrivals {
             while let Some(arrival) = arrivals.recv().await {
@@ -88,7 +88,7 @@ impl Links {
 
     fn open_near<In, Out, Running>(
         &self,
-        end: MasterEnd<In, Out>,
+        end: End<Result<Out, LinkRefusal>, In>,
         run: impl FnOnce(Incoming<In>, Outgoing<Out>, Leading) -> Running + Send + 'static,
     ) where
         In: Send + 'static,
@@ -98,14 +98,19 @@ impl Links {
         let standing = self.standing.clone();
         self.tasks.spawn(async move {
             let to = end.last_word();
-            let (outgoing, incoming) = end.split();
-            let run = async {
-                let leading = leading(&standing).await?;
-                run(Box::pin(incoming.map(Ok)), Box::pin(outgoing.sink_map_err(|_| Gone)), leading).await
-            };
-            if let Err(refusal) = run.await {
+            let refuse = async |refusal: LinkRefusal| {
                 tracing::info!(%refusal, "refusing a link");
                 let _ = to.send(vec![Err(refusal)]).await;
+            };
+            let leading = match leading(&standing).await {
+                Ok(leading) => leading,
+                // Who is not heard out is told all the same: its end is not closed yet.
+                Err(refusal) => return refuse(refusal).await,
+            };
+            let (outgoing, incoming) = end.split();
+            let running = run(Box::pin(incoming.map(Ok)), Box::pin(outgoing.sink_map_err(|_| Gone)), leading);
+            if let Err(refusal) = running.await {
+                refuse(refusal).await;
             }
         });
     }

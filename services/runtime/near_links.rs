@@ -33,14 +33,9 @@ pub type Arrivals = mpsc::Receiver<Arrival>;
 /// The master's end of a link that was opened.
 #[derive(Debug)]
 pub enum Arrival {
-    Worker(MasterEnd<WorkerToLeader, LeaderToWorker>),
-    Client(MasterEnd<ClientToLeader, LeaderToClient>),
+    Worker(End<Result<LeaderToWorker, LinkRefusal>, WorkerToLeader>),
+    Client(End<Result<LeaderToClient, LinkRefusal>, ClientToLeader>),
 }
-
-/// A master's end of a link.
-pub type MasterEnd<In, Out> = End<Result<Out, LinkRefusal>, In>;
-/// The other end of it.
-pub type RoleEnd<In, Out> = End<Out, Result<In, LinkRefusal>>;
 
 /// One end of a link. Dropping half of it ends that half.
 #[derive(Debug)]
@@ -75,7 +70,7 @@ impl Door {
     ///
     /// # Errors
     /// See [`Gone`].
-    pub async fn worker(&self) -> Result<RoleEnd<LeaderToWorker, WorkerToLeader>, Gone> {
+    pub async fn worker(&self) -> Result<End<WorkerToLeader, Result<LeaderToWorker, LinkRefusal>>, Gone> {
         self.open(Arrival::Worker).await
     }
 
@@ -83,11 +78,11 @@ impl Door {
     ///
     /// # Errors
     /// See [`Gone`].
-    pub async fn client(&self) -> Result<RoleEnd<LeaderToClient, ClientToLeader>, Gone> {
+    pub async fn client(&self) -> Result<End<ClientToLeader, Result<LeaderToClient, LinkRefusal>>, Gone> {
         self.open(Arrival::Client).await
     }
 
-    async fn open<In, Out>(&self, arrival: fn(MasterEnd<In, Out>) -> Arrival) -> Result<RoleEnd<Out, In>, Gone> {
+    async fn open<Up, Down>(&self, arrival: fn(End<Down, Up>) -> Arrival) -> Result<End<Up, Down>, Gone> {
         let ((up, heard), (down, told)) = (mpsc::channel(MAX_ON_THE_WAY), mpsc::channel(MAX_ON_THE_WAY));
         self.arrivals.send(arrival(End { to: down, from: heard })).await.map_err(|_| Gone)?;
         Ok(End { to: up, from: told })
@@ -160,14 +155,14 @@ mod tests {
         let (mut saying, _) = door.client().await.unwrap().split();
         let Some(Arrival::Client(end)) = arrivals.recv().await else { panic!("a client service's") };
         let (_, heard) = end.split();
-        let goodbyes = 2 * MAX_TOGETHER + 1;
-        for _ in 0..goodbyes {
+        let heartbeats = 2 * MAX_TOGETHER + 1;
+        for _ in 0..heartbeats {
             saying.feed(ClientToLeader::Heartbeat).await.unwrap();
         }
         saying.send(ClientToLeader::Goodbye).await.unwrap();
         saying.close().await.unwrap();
         let heard: Vec<_> = heard.collect().await;
-        assert_eq!((heard.len(), heard.last()), (goodbyes + 1, Some(&ClientToLeader::Goodbye)));
+        assert_eq!((heard.len(), heard.last()), (heartbeats + 1, Some(&ClientToLeader::Goodbye)));
     }
 
     #[tokio::test]

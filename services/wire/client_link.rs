@@ -18,7 +18,8 @@ use super::{
     task_from_proto, task_to_proto,
 };
 use crate::domain::{
-    Answer, Call, DrainView, Located, Page, QueuePage, Revision, TaskEvent, TaskId, Term, Wall, WorkerPage,
+    Answer, Call, DrainView, Located, Outcome, Page, QueuePage, Revision, Task, TaskEvent, TaskId, Term, Wall,
+    WorkerPage,
 };
 
 /// What a client service says.
@@ -57,7 +58,7 @@ pub enum LeaderToClient {
     Reply {
         call_id: u64,
         answer: Answer,
-        /// How much of its tasks goes out; [`detail_of`] the call. As received: what there was.
+        /// How much of its tasks goes out; [`detail_of`] the call. As received over the network: what there was.
         detail: Detail,
     },
     /// The reply to a submit of a new task, which is as the call says. As received: what a reply with
@@ -92,6 +93,42 @@ pub fn detail_of(call: &Call) -> Detail {
         | Call::UpdateQueue { .. }
         | Call::SetDrained { .. }
         | Call::AwaitDrain { .. } => Detail::Summary,
+    }
+}
+
+impl LeaderToClient {
+    /// What the other end of a link over the network would keep of it: of tasks in a page no more than [`detail_of`] the call
+    /// needs, of pushed ones no payload. Other answers are not kept, and what goes out of them is for the public API to say.
+    #[must_use]
+    pub fn as_read(mut self) -> Self {
+        match &mut self {
+            Self::Reply { answer: Answer::Page(page), detail, .. } => {
+                page.tasks.iter_mut().for_each(|task| lighten(task, *detail));
+            }
+            Self::Event(event) => lighten(&mut event.task, Detail::Result),
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Payloads up to so many bytes are not worth a copy of the rest of their tasks.
+const LIGHT_PAYLOAD_BYTES: usize = 512;
+
+/// Takes out of a task what a message of this detail does not have.
+fn lighten(task: &mut Arc<Task>, detail: Detail) {
+    let has_payload = detail != Detail::Full && task.spec.payload.len() > LIGHT_PAYLOAD_BYTES;
+    let has_result = !matches!(detail, Detail::Result | Detail::Full)
+        && matches!(&task.outcome, Some(Outcome::Succeeded(result)) if !result.is_empty());
+    if !has_payload && !has_result {
+        return;
+    }
+    let task = Arc::make_mut(task);
+    if has_payload {
+        Arc::make_mut(&mut task.spec).payload = Arc::default();
+    }
+    if has_result {
+        task.outcome = Some(Outcome::Succeeded(Arc::default()));
     }
 }
 
@@ -286,4 +323,50 @@ fn accepted_to_proto(revision: Revision, create_time: Wall) -> link::Accepted {
 
 fn texts(ids: &[TaskId]) -> Vec<String> {
     ids.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{TaskSpec, TaskState};
+
+    fn succeeded(payload: &[u8], result: &[u8]) -> Arc<Task> {
+        let spec = Arc::new(TaskSpec::new("echo".parse().unwrap(), payload));
+        let submission = crate::domain::Submission {
+            task_id: "t".parse().unwrap(),
+            spec,
+            create_time: Wall(1),
+            revision: Revision(1),
+            traceparent: None,
+            retry_of: None,
+        };
+        let outcome = Some(Outcome::Succeeded(result.into()));
+        Arc::new(Task { state: TaskState::Succeeded, outcome, ..Task::new(&submission) })
+    }
+
+    /// What the client service has of the only task of a message.
+    fn task_of(message: LeaderToClient) -> Arc<Task> {
+        match message {
+            LeaderToClient::Reply { answer: Answer::Page(mut page), .. } => page.tasks.pop().unwrap(),
+            LeaderToClient::Event(event) => event.task,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_message_does_not_depend_on_how_it_came() {
+        let large = [b'x'; LIGHT_PAYLOAD_BYTES + 1];
+        for (payload, result) in [(&large[..], &b"r"[..]), (&large, b""), (b"", b"r")] {
+            let task = succeeded(payload, result);
+            let page = |detail| {
+                let answer = Answer::Page(Page { tasks: vec![task.clone()], ..Page::default() });
+                LeaderToClient::Reply { call_id: 1, answer, detail }
+            };
+            let event = LeaderToClient::Event(TaskEvent { task: task.clone(), previous_state: TaskState::Running });
+            for message in [page(Detail::Summary), page(Detail::Result), page(Detail::Full), event] {
+                let encoded = link::LinkClientResponse::from(message.clone());
+                assert_eq!(task_of(message.as_read()), task_of(encoded.try_into().unwrap()));
+            }
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub struct Desk {
     /// The same of questions.
     asked: AtomicBool,
     called: Notify,
-    /// Lines of progress that could not be read.
+    /// Progress that could not be read, or was too large.
     invalid: Counter,
 }
 
@@ -141,7 +141,11 @@ impl Reporter {
     }
 
     pub(super) fn progress(&self, progress: Progress) {
-        self.leave(Some(progress));
+        let fits = progress.check().is_ok();
+        if !fits {
+            self.invalid();
+        }
+        self.leave(Some(progress).filter(|_| fits));
     }
 
     pub(super) fn alive(&self) {

@@ -32,7 +32,8 @@ pub struct Attempt {
 
 impl Attempt {
     /// Says how far it is, to whoever watches the task, and that it is alive. As often as is convenient: what is not yet
-    /// told is replaced, and twice a second the newest is sent.
+    /// told is replaced, and twice a second the newest is sent. What is larger than the limits of a progress is not taken, and
+    /// counts as a sign of life.
     pub fn progress(&self, progress: Progress) {
         self.reporter.progress(progress);
     }
@@ -71,6 +72,8 @@ pub struct HandlerError {
     pub message: String,
     /// Of an exec handler's program.
     pub exit_status: Option<i32>,
+    /// [`FailureReason::Handler`], or that its result is too large; any other is not for a handler to say, and counts as the
+    /// first.
     pub reason: FailureReason,
     /// Trying again is of no use: the task fails, whatever its retry policy says.
     pub permanent: bool,
@@ -90,7 +93,11 @@ impl HandlerError {
 impl From<HandlerError> for Failure {
     fn from(error: HandlerError) -> Self {
         let end = error.message.floor_char_boundary(crate::domain::MAX_MESSAGE_BYTES);
-        let failure = Self::new(error.reason, &error.message[..end]);
+        let reason = match error.reason {
+            FailureReason::ResultTooLarge => FailureReason::ResultTooLarge,
+            _ => FailureReason::Handler,
+        };
+        let failure = Self::new(reason, &error.message[..end]);
         Self { exit_status: error.exit_status, permanent: error.permanent, ..failure }
     }
 }

@@ -18,6 +18,7 @@ cases![
     a_watch_is_resumed_after_a_revision,
     a_watch_of_many_ends_when_all_have_ended,
     a_watch_by_filter_tells_what_comes_and_what_leaves,
+    a_watch_by_filter_brings_results_with_the_ends_and_not_with_what_was,
     dropping_a_watch_cancels_nothing,
 ];
 
@@ -144,6 +145,25 @@ async fn a_watch_by_filter_tells_what_comes_and_what_leaves(mut herdsman: Herdsm
     submit(tasks, request("meanwhile", "unheard-of", "")).await;
     let mut events = tasks.watch_tasks(request_after(resume)).await.unwrap().into_inner();
     assert_eq!(next(&mut events).await.0, "meanwhile", "a resumed watch tells what came meanwhile, and nothing twice");
+}
+
+async fn a_watch_by_filter_brings_results_with_the_ends_and_not_with_what_was(mut herdsman: Herdsman) {
+    let tasks = &mut herdsman.tasks;
+    submit(tasks, request("was", "echo", "result")).await;
+    ended(tasks, "was").await;
+    let filter =
+        TaskFilter { kinds: vec!["echo".into()], states: vec![TaskState::Succeeded.into()], ..TaskFilter::default() };
+    let request_all = WatchTasksRequest { target: Some(Target::Filter(filter)), after_revision: 0 };
+    let mut events = tasks.watch_tasks(request_all).await.unwrap().into_inner();
+    for (id, result) in [("was", ""), ("ends", "result")] {
+        if id == "ends" {
+            submit(tasks, request(id, "echo", "result")).await;
+        }
+        let event = timeout(LIMIT, events.message()).await.unwrap().unwrap().unwrap();
+        let task = event.task.unwrap();
+        assert_eq!((task.task_id.as_str(), &task.result[..]), (id, result.as_bytes()));
+        assert!(task.spec.unwrap().payload.is_empty());
+    }
 }
 
 async fn dropping_a_watch_cancels_nothing(mut herdsman: Herdsman) {

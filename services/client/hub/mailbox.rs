@@ -294,7 +294,7 @@ impl Mailbox {
     }
 }
 
-/// What a task weighs beyond its fixed size, in bytes; the spec is shared, and here without its payload.
+/// What a task weighs beyond its fixed size, in bytes; the spec is shared, and here without a payload that weighs anything.
 fn bytes(task: &Task) -> usize {
     let progress = task.progress.as_ref().map_or(0, |progress| progress.bytes());
     let trials = task.trials.as_ref().map_or(0, |trials| trials.bytes());

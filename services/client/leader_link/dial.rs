@@ -47,7 +47,8 @@ impl Dial for Dialler {
     async fn dial(&self, address: &str) -> Result<(Outgoing, Incoming), LinkError> {
         if let Some(door) = self.beside.as_ref().filter(|door| door.is_of(address)) {
             let (outgoing, incoming) = door.client().await.map_err(|gone| LinkError(gone.to_string()))?.split();
-            let incoming = incoming.map_err(|refusal| link_error(&refusal.into()));
+            let incoming = incoming
+                .map(|message| message.map(LeaderToClient::as_read).map_err(|refusal| link_error(&refusal.into())));
             return Ok((Box::pin(outgoing.sink_map_err(|_| gone())), incoming.boxed()));
         }
         let channel = dial(address).await.map_err(|error| LinkError(error.to_string()))?;
