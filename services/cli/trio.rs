@@ -20,6 +20,7 @@ pub(super) struct Trio {
 }
 
 impl Trio {
+    /// Starts the three, beside each other.
     pub(super) fn start(mut master: master::Options, mut worker: worker::Options, mut client: client::Options) -> Self {
         let (door, arrivals) = door(master.advertise.clone());
         (master.beside, worker.beside, client.beside) = (Some(arrivals), Some(door.clone()), Some(door));

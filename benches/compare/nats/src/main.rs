@@ -50,7 +50,11 @@ async fn stream(url: &str) -> Result<(async_nats::Client, jetstream::Context, je
         storage: StorageType::File,
         ..Config::default()
     };
-    let stream = context.get_or_create_stream(config).await?;
+    // Worker and submitter begin together: whoever finds it half made finds it whole the second time.
+    let stream = match context.get_or_create_stream(config.clone()).await {
+        Ok(stream) => stream,
+        Err(_) => context.get_or_create_stream(config).await?,
+    };
     Ok((client, context, stream))
 }
 
