@@ -12,7 +12,7 @@ from pathlib import Path
 
 import chart
 from page import load, machine, write_block
-from turn import Failed, Turn, end_well_when_told_to, free_port
+from turn import WARMING, Failed, Turn, end_well_when_told_to, free_port
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -50,8 +50,6 @@ def benches(turn, options, server, *variants):
     return reports
 
 
-# Tasks for nothing: what the JVM's compilers win is won by then, and what they take is spent.
-WARMING = 400_000
 BATCHED = ("--mode", "batch", "--rounds", 1)
 # What has ended is kept for an hour, as by default, and all of it has room.
 ROOMY = ("--max-tasks", 10_000_000, "--max-bytes", 64 * 2**30)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from page import load, machine, write_block
-from turn import JVM, Failed, Turn, cpu_seconds, end_well_when_told_to
+from turn import JVM, WARMING, Failed, Turn, cpu_seconds, end_well_when_told_to
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 # Only the first of the JVM's compilers: as many small installations and tests run it, to start fast and stay small.
@@ -24,8 +24,6 @@ QUICK_JVM = (*JVM, "-XX:TieredStopAtLevel=1")
 MIB, KIB = 2**20, 2**10
 # What has ended is kept for a minute at least, and counts: at full speed that is more than the budgets allow by default.
 ROOMY = ("--max-tasks", 10_000_000, "--max-bytes", 64 * 2**30, "--retain-finished", "1m")
-# Tasks by which the JVM's compilers are done.
-WARMING = 400_000
 # A kind that nobody serves.
 NOBODY = ("--kind", "nobody-serves-this")
 
