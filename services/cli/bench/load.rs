@@ -5,26 +5,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use indicatif::ProgressBar;
+use prost::Message;
 use tokio::{
     sync::Semaphore,
     time::{interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Code, Request, Status};
 
 use super::{
+    api::{Api, Seen, Submit},
     options::{Mode, NextAfter, Pace, Plan, WatchBy},
     pace::{self, Due},
     record::{Found, Record},
     watch::{self, LABEL, Watch},
 };
 use crate::{
-    cli::{exit::Failure, follow::has_ended, server::CALL_TIMEOUT, submit::send, watch::ending},
-    wire::proto::v1::{
-        SubmitTaskRequest, SubmitTasksRequest, Task, TaskSpec, TaskState, submit_task_outcome::Outcome,
-        task_service_client::TaskServiceClient,
-    },
+    cli::{exit::Failure, server::CALL_TIMEOUT, submit::send, watch::ending},
+    wire::proto::v1::{SubmitTaskRequest, TaskSpec, TaskState},
 };
 
 /// Longest wait for the first task, which shows that somebody serves the kind.
@@ -36,11 +36,9 @@ const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 /// How often the bar moves.
 const TICK: Duration = Duration::from_millis(100);
 
-type Tasks = TaskServiceClient<Channel>;
-
 /// What submits are made of.
 pub(super) struct Submitter {
-    pub(super) clients: Vec<Tasks>,
+    pub(super) clients: Vec<Api>,
     pub(super) spec: TaskSpec,
 }
 
@@ -70,6 +68,7 @@ impl Submitter {
             WatchBy::Each | WatchBy::None => None,
         };
 
+        let spec = Bytes::from(spec.encode_to_vec());
         let next_after = match plan.pace {
             Pace::Closed { next_after, .. } => next_after,
             Pace::Open { .. } => NextAfter::Ack,
@@ -95,7 +94,7 @@ impl Submitter {
     }
 
     /// Sends every call of the plan.
-    async fn submit(&self, plan: Plan, start: Instant, spec: &TaskSpec, measurement: &str, shared: &Arc<Shared>) {
+    async fn submit(&self, plan: Plan, start: Instant, spec: &Bytes, measurement: &str, shared: &Arc<Shared>) {
         let room = Arc::new(Semaphore::new(pace::room(plan.pace)));
         let mut by_the_clock = match plan.pace {
             Pace::Open { rate } => Some(pace::by_the_clock(plan, rate, start)),
@@ -116,8 +115,7 @@ impl Submitter {
             }
             sent += due.len() as u64;
             let numbers = shared.record.sending(due.into_iter(), Some(permit));
-            let request =
-                |number| SubmitTaskRequest { task_id: format!("{measurement}-{number}"), spec: Some(spec.clone()) };
+            let request = |number| Submit { task_id: format!("{measurement}-{number}"), spec: spec.clone() };
             let requests: Vec<_> = numbers.clone().map(request).collect();
             let watched: Vec<_> = match plan.watch {
                 WatchBy::Each => numbers.clone().zip(requests.iter().map(|request| request.task_id.clone())).collect(),
@@ -143,16 +141,17 @@ impl Submitter {
 
 /// Submits one task, opens the watch of all tasks of the measurement, from this one on, and waits for its end: somebody serves
 /// the kind, and what is pushed arrives.
-async fn begin(client: Tasks, spec: &TaskSpec, measurement: &str) -> Result<Watch, Failure> {
+async fn begin(client: Api, spec: &TaskSpec, measurement: &str) -> Result<Watch, Failure> {
     let task_id = format!("{measurement}-first");
     let first = SubmitTaskRequest { task_id: task_id.clone(), spec: Some(spec.clone()) };
-    let submitted = send::one(client.clone(), first).await?;
+    let submitted = send::one(client.tasks(), first).await?;
     let before = submitted.revision.saturating_sub(1);
     let opening = timeout(CALL_TIMEOUT, Watch::open(client, measurement, before)).await;
     let mut watch = opening.map_err(|_| Failure::unable("no answer in time"))??;
     let ended = async {
         loop {
-            if let Some(first) = watch.next().await?.into_iter().find(|task| task.task_id == task_id && has_ended(task))
+            if let Some(first) =
+                watch.next().await?.into_iter().find(|task| task.task_id == task_id && task.has_ended())
             {
                 return Ok::<_, Status>(first);
             }
@@ -162,7 +161,7 @@ async fn begin(client: Tasks, spec: &TaskSpec, measurement: &str) -> Result<Watc
         Ok(first) => {
             let first = first?;
             let succeeded = first.state() == TaskState::Succeeded;
-            if succeeded { Ok(watch) } else { Err(Failure::Refused(anyhow::anyhow!(ending(&first)))) }
+            if succeeded { Ok(watch) } else { Err(Failure::Refused(anyhow::anyhow!(ending(&first.into())))) }
         }
         Err(_) => Err(Failure::unable(format!(
             "task {task_id} has not ended within {FIRST_LIMIT:?}: does a worker serve kind {}, and has it a slot free?",
@@ -175,27 +174,11 @@ async fn begin(client: Tasks, spec: &TaskSpec, measurement: &str) -> Result<Watc
 ///
 /// # Errors
 /// Nobody answered: whatever is measured, it is not what was asked for.
-async fn send(
-    mut client: Tasks,
-    mode: Mode,
-    mut requests: Vec<SubmitTaskRequest>,
-) -> Result<Vec<Result<(), Code>>, Status> {
+async fn send(client: Api, mode: Mode, mut requests: Vec<Submit>) -> Result<Vec<Result<(), Code>>, Status> {
     let count = requests.len();
     let answer = match mode {
-        Mode::Unary => {
-            let request = requests.pop().unwrap_or_default();
-            client.submit_task(bounded(request)).await.map(|_| vec![Ok(())])
-        }
-        Mode::Batch => client.submit_tasks(bounded(SubmitTasksRequest { requests })).await.map(|reply| {
-            let outcomes = reply.into_inner().outcomes.into_iter();
-            outcomes
-                .map(|outcome| match outcome.outcome {
-                    Some(Outcome::Task(_)) => Ok(()),
-                    Some(Outcome::Error(error)) => Err(Code::from(error.code)),
-                    None => Err(Code::Unknown),
-                })
-                .collect()
-        }),
+        Mode::Unary => client.submit_task(bounded(requests.pop().unwrap_or_default())).await.map(|()| vec![Ok(())]),
+        Mode::Batch => client.submit_tasks(bounded(requests)).await,
     };
     match answer {
         Err(status) if status.code() != Code::Unavailable && std::error::Error::source(&status).is_none() => {
@@ -222,7 +205,7 @@ async fn follow(mut watch: Watch, shared: Arc<Shared>) {
 }
 
 /// Takes in the end of one task.
-async fn follow_one(client: Tasks, number: usize, task_id: String, shared: Arc<Shared>) {
+async fn follow_one(client: Api, number: usize, task_id: String, shared: Arc<Shared>) {
     match watch::one(client, task_id).await {
         Ok(task) => shared.record.ended([(number, &task)].into_iter()),
         Err(status) => shared.fail(status),
@@ -230,7 +213,7 @@ async fn follow_one(client: Tasks, number: usize, task_id: String, shared: Arc<S
 }
 
 /// The number of a task of a measurement; none for its first.
-fn numbered(task: &Task) -> Option<(usize, &Task)> {
+fn numbered(task: &Seen) -> Option<(usize, &Seen)> {
     let (_, number) = task.task_id.rsplit_once('-')?;
     Some((number.parse().ok()?, task))
 }

@@ -1,5 +1,6 @@
 //! `bench`: how fast a cluster is, as its clients see it, and how near that is to what its store can do.
 
+mod api;
 mod limit;
 mod load;
 mod options;
@@ -14,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub(super) use self::options::Bench;
 use self::{
+    api::Api,
     limit::Limit,
     load::Submitter,
     options::{Mode, NextAfter, Pace, Plan, Until, WatchBy},
@@ -26,7 +28,7 @@ use super::{
     exit::{Failure, complain},
     options::Switch,
     output::Output,
-    server::{Server, call, task_client},
+    server::{Server, call},
 };
 use crate::{
     domain::{Kind, TaskSpec},
@@ -149,7 +151,7 @@ impl Bench {
         };
         let mut clients = Vec::new();
         for _ in 0..self.connections {
-            clients.push(task_client(server.connect().await?));
+            clients.push(Api(server.connect().await?));
         }
         Ok((Submitter { clients, spec: self.spec() }, seen))
     }

@@ -12,13 +12,11 @@ use hdrhistogram::Histogram;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::{
+    api::Seen,
     options::{NextAfter, WatchBy},
     report::{Latency, Totals},
 };
-use crate::{
-    cli::exit::code_name,
-    wire::proto::v1::{Task, TaskState},
-};
+use crate::{cli::exit::code_name, wire::proto::v1::TaskState};
 
 /// Latencies above this are shown as this: more than any bench waits.
 const MAX_MICROS: u64 = 3_600_000_000;
@@ -171,7 +169,7 @@ impl Record {
     }
 
     /// Tasks were pushed in a terminal state.
-    pub(super) fn ended<'a>(&self, tasks: impl Iterator<Item = (usize, &'a Task)>) {
+    pub(super) fn ended<'a>(&self, tasks: impl Iterator<Item = (usize, &'a Seen)>) {
         let (now, wall) = (Instant::now(), SystemTime::now());
         let mut state = self.state();
         tasks.for_each(|(number, task)| state.ended(number, task, now, wall));
@@ -248,7 +246,7 @@ impl State {
         false
     }
 
-    fn ended(&mut self, number: usize, task: &Task, now: Instant, wall: SystemTime) {
+    fn ended(&mut self, number: usize, task: &Seen, now: Instant, wall: SystemTime) {
         // A watch that goes on may repeat itself.
         let Some(known) = self.tasks.get_mut(number).filter(|known| !known.ended) else { return };
         match task.state() {

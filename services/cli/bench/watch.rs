@@ -2,46 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, stream::ReadyChunks};
-use tonic::{Status, Streaming, transport::Channel};
+use futures::StreamExt;
+use tonic::Status;
 
-use crate::{
-    cli::follow::has_ended,
-    wire::proto::v1::{
-        Task, TaskFilter, TaskState, WatchTaskRequest, WatchTasksRequest, WatchTasksResponse,
-        task_service_client::TaskServiceClient, watch_tasks_request::Target,
-    },
-};
+use super::api::{Api, Events, Seen};
+use crate::wire::proto::v1::{TaskFilter, TaskState, WatchTaskRequest, WatchTasksRequest, watch_tasks_request::Target};
 
 /// The label of every task of a bench.
 pub(super) const LABEL: &str = "bench";
-/// Most events that are taken at once, when so many have come.
-const CHUNK: usize = 1_024;
 
 pub(super) struct Watch {
-    client: TaskServiceClient<Channel>,
+    api: Api,
     measurement: String,
-    events: ReadyChunks<Streaming<WatchTasksResponse>>,
+    events: Events,
     resume: u64,
 }
 
 impl Watch {
     /// Of what happens after this revision.
-    pub(super) async fn open(
-        client: TaskServiceClient<Channel>,
-        measurement: &str,
-        after: u64,
-    ) -> Result<Self, Status> {
-        let events = open(client.clone(), measurement, after).await?;
-        Ok(Self { client, measurement: measurement.to_owned(), events, resume: after })
+    pub(super) async fn open(api: Api, measurement: &str, after: u64) -> Result<Self, Status> {
+        let events = open(&api, measurement, after).await?;
+        Ok(Self { api, measurement: measurement.to_owned(), events, resume: after })
     }
 
     /// Tasks that have ended, at least one; some may come twice.
-    pub(super) async fn next(&mut self) -> Result<Vec<Task>, Status> {
+    pub(super) async fn next(&mut self) -> Result<Vec<Seen>, Status> {
         loop {
             let Some(chunk) = self.events.next().await else {
                 // The stream has reached its age, or this reader was behind.
-                self.events = open(self.client.clone(), &self.measurement, self.resume).await?;
+                self.events = open(&self.api, &self.measurement, self.resume).await?;
                 continue;
             };
             let mut tasks = Vec::with_capacity(chunk.len());
@@ -55,29 +44,25 @@ impl Watch {
     }
 }
 
-async fn open(
-    mut client: TaskServiceClient<Channel>,
-    measurement: &str,
-    after_revision: u64,
-) -> Result<ReadyChunks<Streaming<WatchTasksResponse>>, Status> {
+async fn open(api: &Api, measurement: &str, after_revision: u64) -> Result<Events, Status> {
     let terminal = [TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
     let filter = TaskFilter {
         states: terminal.map(Into::into).to_vec(),
         labels: BTreeMap::from([(LABEL.to_owned(), measurement.to_owned())]),
         ..TaskFilter::default()
     };
-    let request = WatchTasksRequest { target: Some(Target::Filter(filter)), after_revision };
-    Ok(client.watch_tasks(request).await?.into_inner().ready_chunks(CHUNK))
+    api.watch_tasks(WatchTasksRequest { target: Some(Target::Filter(filter)), after_revision }).await
 }
 
 /// Follows one task to its end, over a stream of its own.
-pub(super) async fn one(mut client: TaskServiceClient<Channel>, task_id: String) -> Result<Task, Status> {
+pub(super) async fn one(api: Api, task_id: String) -> Result<Seen, Status> {
     loop {
-        let request = WatchTaskRequest { task_id: task_id.clone(), after_revision: 0 };
-        let mut events = client.watch_task(request).await?.into_inner();
-        while let Some(event) = events.message().await? {
-            if let Some(ended) = event.task.filter(has_ended) {
-                return Ok(ended);
+        let mut events = api.watch_task(WatchTaskRequest { task_id: task_id.clone(), after_revision: 0 }).await?;
+        while let Some(chunk) = events.next().await {
+            for event in chunk {
+                if let Some(ended) = event?.task.filter(Seen::has_ended) {
+                    return Ok(ended);
+                }
             }
         }
         // The stream has reached its age.

@@ -5,8 +5,8 @@ use tonic::Code;
 
 use super::*;
 
-fn succeeded() -> Task {
-    Task { state: TaskState::Succeeded.into(), ..Task::default() }
+fn succeeded() -> Seen {
+    Seen { state: TaskState::Succeeded.into(), ..Seen::default() }
 }
 
 fn send(record: &Record, tasks: usize, room: &Arc<Semaphore>) -> Range<usize> {
@@ -54,7 +54,7 @@ fn a_task_that_a_resumed_watch_shows_running_has_not_ended() {
     let (record, room) = (Record::new(Instant::now(), NextAfter::End, WatchBy::One), Arc::new(Semaphore::new(1)));
     let tasks = send(&record, 1, &room);
     record.answered(tasks, [Ok(())].into_iter());
-    let running = Task { state: TaskState::Running.into(), ..Task::default() };
+    let running = Seen { state: TaskState::Running.into(), ..Seen::default() };
     record.ended([(0, &running)].into_iter());
     assert_eq!((record.found().totals.ended(), room.available_permits()), (0, 0));
     record.ended([(0, &succeeded())].into_iter());
