@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::{
-        Answer, Monotonic, Order, Scheduler, TaskEvent, TaskState, WorkerId,
+        Answer, Change, Monotonic, Order, Scheduler, TaskEvent, TaskState, WorkerId,
         scheduler::{Effect, Event},
     },
     store::{Leadership, Members},
@@ -29,14 +29,15 @@ use crate::{
 
 /// Longest time that the loop rests, so that its pulse can be seen; and how often the gauges are set.
 const LONGEST_REST: Duration = Duration::from_millis(50);
-/// How often the finished go while there is work all the time: as many as that work brings, if it is twelve thousand a
-/// second.
-const EXPIRY_PACE: Duration = Duration::from_millis(20);
+/// How often the finished go while there is work all the time: seldom, so that many go together; up to a hundred thousand a
+/// second if they are more than go at once.
+const EXPIRY_PACE: Duration = Duration::from_millis(100);
+const FULL_EXPIRY_PACE: Duration = Duration::from_millis(10);
 /// Tasks that wait while workers report: more than comes and goes by itself, so that more are submitted than end.
 const BEHIND: u64 = 4_096;
-/// While there is more to do than the workers take, so many calls go into a commit at least, and no more of them than reports
-/// went into the one before: what is accepted beyond what ends only takes the time of what could end.
-const CALLS_WHEN_BEHIND: usize = 64;
+/// While there is more to do than the workers take, so many calls go into a commit at least, and no more of them than tasks
+/// ended with the one before: what is accepted beyond what ends only takes the time of what could end.
+const CALLS_WHEN_BEHIND: usize = 32;
 /// How long after a report the workers count as busy.
 const BUSY: Duration = Duration::from_millis(50);
 /// Longest wait for the commits in flight at a graceful stop; what is unanswered then is asked again at the next leader.
@@ -92,12 +93,14 @@ pub(super) struct Driver {
     observed: Instant,
     /// When finished tasks last went.
     expired: Instant,
+    /// More were to go than went then.
+    more_expired: bool,
     /// What workers said before a tick was found to be due, and is not taken yet.
     before_tick: Option<usize>,
     /// When a worker last said something.
     reported: Instant,
-    /// So many were taken since the last commit was issued.
-    reports: usize,
+    /// So many tasks ended since the last commit was issued.
+    ended: usize,
     /// So many may still be taken before the next one is issued, if the leader is behind.
     calls: usize,
 }
@@ -127,9 +130,10 @@ impl Driver {
             effects,
             observed: Instant::now(),
             expired: Instant::now(),
+            more_expired: false,
             before_tick: None,
             reported: Instant::now(),
-            reports: 0,
+            ended: 0,
             calls: CALLS_WHEN_BEHIND,
         };
         driver.follow(&Asker::Nobody);
@@ -169,7 +173,6 @@ impl Driver {
                         self.reported = Instant::now();
                         self.before_tick = self.before_tick.map(|left| left.saturating_sub(reports));
                     }
-                    self.reports += reports;
                     self.calls = self.calls.saturating_sub(inputs.len() - reports);
                     for input in inputs.drain(..) {
                         self.take(input);
@@ -207,7 +210,7 @@ impl Driver {
             Issued::now(leadership.commit(changes))
         });
         if issued {
-            self.calls = std::mem::take(&mut self.reports).max(CALLS_WHEN_BEHIND);
+            self.calls = std::mem::take(&mut self.ended).max(CALLS_WHEN_BEHIND);
         }
         self.let_out(free);
         self.metrics.in_flight(self.outbox.in_flight());
@@ -221,7 +224,8 @@ impl Driver {
         }
         let tick = self.scheduler.next_tick();
         let due = |at: Monotonic| self.clock.instant(at);
-        let expiry = self.scheduler.next_expiry().map(|at| due(at).max(self.expiry_turn()));
+        let expiry = self.scheduler.next_expiry().filter(|_| self.outbox.has_room_for_removals());
+        let expiry = expiry.map(|at| due(at).max(self.expiry_turn()));
         [tick.map(due), expiry].into_iter().flatten().fold(longest, Instant::min)
     }
 
@@ -242,7 +246,8 @@ impl Driver {
 
     /// When finished tasks may go: at once if hardly anything is on its way, else at their pace.
     fn expiry_turn(&self) -> Instant {
-        if self.outbox.is_idle() { self.expired } else { self.expired + EXPIRY_PACE }
+        let pace = if self.more_expired { FULL_EXPIRY_PACE } else { EXPIRY_PACE };
+        if self.outbox.is_idle() { self.expired } else { self.expired + pace }
     }
 
     fn keep_time(&mut self) {
@@ -256,9 +261,11 @@ impl Driver {
                 self.step(Event::Tick, &Asker::Nobody);
             }
         }
-        if expiry && now >= self.expiry_turn() && self.outbox.has_room() {
+        if expiry && now >= self.expiry_turn() && self.outbox.has_room_for_removals() {
             self.expired = now;
             self.step(Event::Expire, &Asker::Nobody);
+            let next = self.scheduler.next_expiry();
+            self.more_expired = next.is_some_and(|at| at <= self.clock.monotonic(now));
         }
         if now >= self.observed + LONGEST_REST {
             self.observed = now;
@@ -285,6 +292,7 @@ impl Driver {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Change(change) => {
+                    self.ended += usize::from(matches!(change, Change::Finished { .. }));
                     self.metrics.change(&change);
                     self.outbox.change(change);
                 }

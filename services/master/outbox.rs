@@ -99,6 +99,11 @@ impl<Out, OnItsWay> Outbox<Out, OnItsWay> {
         self.has_room() && self.waiting.len() < most
     }
 
+    /// Whether the finished may go: where the store is slow, so do they, and little waits behind them.
+    pub fn has_room_for_removals(&self) -> bool {
+        self.has_room_for_calls(false)
+    }
+
     /// Hardly anything is on its way: there is time for what nobody waits for.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.len() <= 1

@@ -8,8 +8,9 @@ use crate::domain::{Monotonic, Revision, Task, TaskId, TaskState, Wall};
 /// Nothing goes sooner than this after its end, however many there are: a retried submit or a late watch finds it.
 pub(super) const MIN_RETENTION: Duration = Duration::from_mins(1);
 
-/// Most removals of one step, of each kind: half a commit.
-const MAX_REMOVALS: usize = 250;
+/// Most removals of one step, of each kind: a commit of them. What was submitted together is then mostly removed together,
+/// so that the nodes that it shares go as a whole.
+const MAX_REMOVALS: usize = 1_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Retention {

@@ -1,5 +1,7 @@
 //! What has its turn when: takeovers, retention, stops, commits that go together.
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::master::outbox::MAX_IN_FLIGHT;
 
@@ -167,4 +169,47 @@ async fn a_leader_that_is_behind_takes_few_submits_between_the_reports() {
     let mut leader = Leader::over(Limits::default(), loaded, Vec::new());
     let submitted = submits_before_an_end(&mut leader).await;
     assert!(submitted.iter().sum::<usize>() <= 512, "the end waited for {submitted:?} submits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_been_kept_long_enough_goes_as_fast_as_it_came_while_the_leader_is_busy() {
+    const KEPT: u32 = 10_000;
+    const MINUTE: Duration = Duration::from_mins(1);
+    let status = Status {
+        attempt: 1,
+        revision: Revision(2),
+        worker_deaths: 0,
+        worker: None,
+        fence: Fence(1),
+        outcome: Some(Outcome::Cancelled),
+        trials: None,
+        start_time: None,
+        end_time: Some(Wall(2)),
+    };
+    let ended = |at: u32| {
+        let status = Status { revision: Revision((2 + at).into()), ..status.clone() };
+        LoadedTask { submission: submission(&format!("t{at}")), status: Some(status) }
+    };
+    let limits = Limits { retain_finished: MINUTE, ..Limits::default() };
+    let loaded = Loaded { tasks: (0..KEPT).map(ended).collect(), ..Loaded::default() };
+    let mut leader = Leader::over(limits, loaded, Vec::new());
+    let mut client = leader.client(1).await;
+    let start = Instant::now();
+    tokio::time::sleep(Duration::from_millis(59_990)).await;
+    let (mut removed, mut in_flight, mut call) = (0, VecDeque::new(), 0);
+    while removed < KEPT as usize {
+        // There is always something on its way, as every commit takes five milliseconds and something new comes in each.
+        call += 1;
+        leader.call(1, call, submit(&format!("new-{call}"))).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        while let Ok(issued) = leader.commits.try_recv() {
+            removed += issued.changes.iter().filter(|change| matches!(change, Change::Removed { .. })).count();
+            in_flight.push_back((Instant::now(), issued));
+        }
+        while in_flight.front().is_some_and(|(at, _)| at.elapsed() >= Duration::from_millis(5)) {
+            in_flight.pop_front().unwrap().1.end.send(Ok(())).unwrap();
+        }
+        while client.try_recv().is_ok() {}
+        assert!(start.elapsed() < MINUTE + Duration::from_millis(400), "{removed} are gone");
+    }
 }
