@@ -10,7 +10,7 @@ use super::{
     proto::{internal::v1 as records, v1},
     queue::{queue_from_record, queue_record},
     task::{
-        failure_from_proto, failure_to_proto, spec_from_proto, spec_to_proto, state_from_proto, state_to_proto,
+        failure_from_proto, failure_to_proto, shared, spec_from_proto, spec_to_proto, state_from_proto, state_to_proto,
         time_from_proto, time_to_proto, trials_from_proto,
     },
 };
@@ -93,7 +93,7 @@ pub fn decode_status(data: &[u8]) -> Result<Status, InvalidField> {
 pub(super) fn status_from_record(record: records::StatusRecord) -> Result<Status, InvalidField> {
     let outcome = match state_from_proto("state", record.state)? {
         TaskState::Pending => None,
-        TaskState::Succeeded => Some(Outcome::Succeeded(Arc::from(record.result.as_ref()))),
+        TaskState::Succeeded => Some(Outcome::Succeeded(shared(&record.result))),
         TaskState::Failed => Some(Outcome::Failed(failure_from_proto(record.failure.unwrap_or_default())?)),
         TaskState::Cancelled => Some(Outcome::Cancelled),
         state @ (TaskState::Assigned | TaskState::Running) => {

@@ -36,13 +36,18 @@ pub fn spec_from_proto(spec: v1::TaskSpec) -> Result<TaskSpec, InvalidField> {
     Ok(TaskSpec {
         kind: name("kind", &spec.kind)?,
         queue: if spec.queue.is_empty() { None } else { Some(name("queue", &spec.queue)?) },
-        payload: Arc::from(spec.payload.as_ref()),
+        payload: shared(&spec.payload),
         labels: labels("labels", spec.labels)?.into(),
         priority: priority.transpose()?,
         at_most_once: spec.at_most_once,
         policy,
         selector: selector_from_proto(spec.selector)?,
     })
+}
+
+/// Most results are empty, and so are payloads where they do not travel: that is no allocation.
+pub(super) fn shared(bytes: &[u8]) -> Arc<[u8]> {
+    if bytes.is_empty() { Arc::default() } else { bytes.into() }
 }
 
 /// Labels of tasks and of workers.
@@ -147,7 +152,7 @@ pub fn task_to_proto(task: &Task, detail: Detail) -> v1::Task {
 pub fn task_from_proto(task: v1::Task) -> Result<Task, InvalidField> {
     let state = state_from_proto("state", task.state)?;
     let outcome = match state {
-        TaskState::Succeeded => Some(Outcome::Succeeded(Arc::from(task.result.as_ref()))),
+        TaskState::Succeeded => Some(Outcome::Succeeded(shared(&task.result))),
         TaskState::Failed => Some(Outcome::Failed(failure_from_proto(task.failure.unwrap_or_default())?)),
         TaskState::Cancelled => Some(Outcome::Cancelled),
         TaskState::Pending | TaskState::Assigned | TaskState::Running => None,

@@ -15,7 +15,7 @@ use super::{
     policy::{duration_from_proto, duration_to_proto},
     proto::internal::v1 as links,
     task::{
-        failure_from_proto, failure_to_proto, labels, progress_from_proto, progress_to_proto, time_from_proto,
+        failure_from_proto, failure_to_proto, labels, progress_from_proto, progress_to_proto, shared, time_from_proto,
         time_to_proto,
     },
 };
@@ -234,7 +234,7 @@ fn finished(report: links::AttemptFinished) -> Result<Report, InvalidField> {
                 return Err(InvalidField::new("result", problem));
             }
             let start_time = start_time(report.start_time)?;
-            Ok(Report::Succeeded { attempt, start_time, result: Arc::from(result.as_ref()) })
+            Ok(Report::Succeeded { attempt, start_time, result: shared(&result) })
         }
         Outcome::Failure(failure) => {
             let start_time = start_time(report.start_time)?;

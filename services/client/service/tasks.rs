@@ -222,7 +222,7 @@ impl Tasks {
             let within = |error: InvalidField| CallError::Invalid(error.within(&format!("requests[{at}]")));
             match request::new_task_id(&item.task_id) {
                 Ok(id) => {
-                    ids.push(id.to_string());
+                    ids.push(if item.task_id.is_empty() { id.to_string() } else { item.task_id });
                     submit(id, item.spec).map_err(within)
                 }
                 Err(error) => {

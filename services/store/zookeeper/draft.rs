@@ -126,7 +126,8 @@ impl<'a, O: Operations> Draft<'a, O> {
         let Assignment { task_id: id, worker, .. } = assignment;
         // One that nobody voided in words is void by this one.
         self.release_packed_assignment(id)?;
-        if self.known.workers.insert(worker.clone()) {
+        if !self.known.workers.contains(worker) {
+            self.known.workers.insert(worker.clone());
             self.operations.create(paths::assignments(worker), &[], CreateMode::Persistent)?;
         }
         if !self.packing {
