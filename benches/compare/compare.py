@@ -12,7 +12,7 @@ from pathlib import Path
 
 import chart
 from page import load, machine, write_block
-from turn import WARMING, Failed, Turn, end_well_when_told_to, free_port
+from turn import Failed, Turn, end_well_when_told_to, free_port
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -51,6 +51,8 @@ def benches(turn, options, server, *variants):
 
 
 BATCHED = ("--mode", "batch", "--rounds", 1)
+# Tasks for nothing, by which the compilers of a ZooKeeper's JVM are done.
+WARMING = 400_000
 # Tasks whose submits are not answered, of batches and of NATS's publishes alike: eight calls of 500 each.
 OUTSTANDING = 4_000
 # What has ended is kept for an hour, as by default, and all of it has room.

@@ -17,8 +17,6 @@ from pathlib import Path
 START_LIMIT = 60
 # Longest run of one submitter.
 RUN_LIMIT = 600
-# Tasks for nothing, by which the compilers of a ZooKeeper's JVM are done.
-WARMING = 400_000
 # For a ZooKeeper that is to answer as fast as it can.
 JVM = ("-Xmx4g",)
 

@@ -105,7 +105,11 @@ impl Seen {
 }
 
 pub(super) fn has_ended(task: &v1::Task) -> bool {
-    matches!(task.state(), v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled)
+    is_terminal(task.state())
+}
+
+pub(super) fn is_terminal(state: v1::TaskState) -> bool {
+    matches!(state, v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled)
 }
 
 async fn open(mut client: Tasks, only_one: bool, ids: Vec<String>, after_revision: u64) -> Result<Events, Status> {

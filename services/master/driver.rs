@@ -29,9 +29,9 @@ use crate::{
 
 /// Longest time that the loop rests, so that its pulse can be seen; and how often the gauges are set.
 const LONGEST_REST: Duration = Duration::from_millis(50);
-/// How often the finished go while there is work all the time: seldom, so that many go together; up to a hundred thousand a
-/// second if they are more than go at once.
+/// How often the finished go while there is work all the time: seldom, so that many go together.
 const EXPIRY_PACE: Duration = Duration::from_millis(100);
+/// The same while they are more than go at once: a hundred thousand a second at most, which is more than end.
 const FULL_EXPIRY_PACE: Duration = Duration::from_millis(10);
 /// Tasks that wait while workers report: more than comes and goes by itself, so that more are submitted than end.
 const BEHIND: u64 = 4_096;
@@ -93,8 +93,6 @@ pub(super) struct Driver {
     observed: Instant,
     /// When finished tasks last went.
     expired: Instant,
-    /// More were to go than went then.
-    more_expired: bool,
     /// What workers said before a tick was found to be due, and is not taken yet.
     before_tick: Option<usize>,
     /// When a worker last said something.
@@ -130,7 +128,6 @@ impl Driver {
             effects,
             observed: Instant::now(),
             expired: Instant::now(),
-            more_expired: false,
             before_tick: None,
             reported: Instant::now(),
             ended: 0,
@@ -246,7 +243,10 @@ impl Driver {
 
     /// When finished tasks may go: at once if hardly anything is on its way, else at their pace.
     fn expiry_turn(&self) -> Instant {
-        let pace = if self.more_expired { FULL_EXPIRY_PACE } else { EXPIRY_PACE };
+        // What was due then and is still there did not fit.
+        let then = self.clock.monotonic(self.expired);
+        let more = self.scheduler.next_expiry().is_some_and(|at| at <= then);
+        let pace = if more { FULL_EXPIRY_PACE } else { EXPIRY_PACE };
         if self.outbox.is_idle() { self.expired } else { self.expired + pace }
     }
 
@@ -264,8 +264,6 @@ impl Driver {
         if expiry && now >= self.expiry_turn() && self.outbox.has_room_for_removals() {
             self.expired = now;
             self.step(Event::Expire, &Asker::Nobody);
-            let next = self.scheduler.next_expiry();
-            self.more_expired = next.is_some_and(|at| at <= self.clock.monotonic(now));
         }
         if now >= self.observed + LONGEST_REST {
             self.observed = now;

@@ -12,7 +12,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use crate::{
-    cli::server::task_client,
+    cli::{follow::is_terminal, server::task_client},
     runtime::serve::MAX_LINK_MESSAGE_BYTES,
     wire::proto::v1::{
         Task, TaskFailure, TaskState, WatchTaskRequest, WatchTasksRequest, task_service_client::TaskServiceClient,
@@ -91,7 +91,7 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.state(), TaskState::Succeeded | TaskState::Failed | TaskState::Cancelled)
+        is_terminal(self.state())
     }
 }
 
